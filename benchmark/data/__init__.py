@@ -1,0 +1,1 @@
+"""Indexes, stores, datasets, sampling and augmentation."""
