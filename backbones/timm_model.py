@@ -1,0 +1,120 @@
+"""Any timm model as a backbone: CNNs and transformers by their timm name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+import torch
+from timm.models import group_parameters
+from torch import nn
+
+from backbones.base import Backbone, Features
+from backbones.weights import check_fit, read_checkpoint, resolve_weights, state_dict_of
+from benchmark.errors import BenchmarkError, closest
+from benchmark.registry import BACKBONES
+
+
+@BACKBONES.register("timm")
+class TimmBackbone(Backbone):
+    """Any timm model by name (xception, efficientnet_b4, resnet34, vit_...), without its classifier.
+
+    Args:
+        model: timm name, with its weights tag if wanted, e.g. ``legacy_xception.tf_in1k``.
+        pretrained: load the tag's weights from the hub.
+        weights: file with weights instead (timm keys; a leading ``backbone.`` or ``module.`` is removed).
+        img_size: input side; None = the model's own.
+        drop_rate: dropout before the classifier.
+        drop_path_rate: stochastic depth; None for models without it.
+        in_chans: input channels.
+    """
+
+    model: Any
+
+    def __init__(
+        self,
+        model: str,
+        pretrained: bool = False,
+        weights: str | None = None,
+        img_size: int | None = None,
+        drop_rate: float = 0.0,
+        drop_path_rate: float | None = None,
+        in_chans: int = 3,
+    ) -> None:
+        super().__init__()
+        if not timm.is_model(model):
+            near = closest(model, timm.list_models())
+            raise BenchmarkError(f"timm has no model '{model}'. Closest: {', '.join(near) or 'none'}.")
+        options: dict[str, Any] = {"drop_rate": drop_rate}
+        if drop_path_rate is not None:
+            options["drop_path_rate"] = drop_path_rate
+        probe = timm.get_pretrained_cfg(model, allow_unregistered=True)
+        if img_size is not None and _takes_img_size(model):
+            options["img_size"] = img_size
+        self.model = timm.create_model(model, pretrained=pretrained, num_classes=0, in_chans=in_chans, **options)
+        if weights is not None:
+            self._load(weights)
+        config: dict[str, Any] = self.model.pretrained_cfg
+        self.input_size = img_size or (probe.input_size[-1] if probe and probe.input_size else 224)
+        self.normalization = (tuple(config.get("mean", (0.5,) * 3)), tuple(config.get("std", (0.5,) * 3)))
+        self.embed_dim = int(self.model.num_features)
+        self.num_prefix_tokens = int(getattr(self.model, "num_prefix_tokens", 0))
+        patches = getattr(self.model, "patch_embed", None)
+        if patches is None:
+            self.memory_format = torch.channels_last
+        self.grid_size = tuple(getattr(patches, "grid_size", (0, 0)))
+
+    def extract(self, images: torch.Tensor) -> Features:
+        """See ``Backbone.extract``; a CNN's feature map becomes (B, H*W, D) tokens."""
+        features = self.model.forward_features(images)
+        pooled = self.model.forward_head(features, pre_logits=True)
+        if features.ndim == 4:
+            last = features.shape[-1] == self.embed_dim and features.shape[1] != self.embed_dim
+            features = (features if last else features.permute(0, 2, 3, 1)).flatten(1, 2)
+        return Features(features, pooled)
+
+    def block_list(self) -> nn.ModuleList:
+        """See ``Backbone.block_list``."""
+        blocks = getattr(self.model, "blocks", None)
+        return nn.ModuleList(blocks) if blocks is not None else super().block_list()
+
+    def layer_ids(self) -> dict[str, int]:
+        """Depth by timm's own parameter groups."""
+        groups = group_parameters(self.model, self.model.group_matcher(coarse=False))
+        return {f"model.{name}": int(layer) for layer, names in groups.items() for name in names}
+
+    def no_weight_decay(self) -> set[str]:
+        """What the timm model exempts."""
+        exempt: set[str] = getattr(self.model, "no_weight_decay", set)()
+        return {f"model.{name}" for name in exempt}
+
+    def _load(self, weights: str) -> None:
+        path = resolve_weights(weights, {})
+        state = {
+            key.removeprefix("backbone.").removeprefix("model."): value
+            for key, value in state_dict_of(read_checkpoint(path), path).items()
+        }
+        heads = tuple({f"{name}." for name in _classifier_names(self.model)} | {"head.", "fc.", "classifier."})
+        own = self.model.state_dict()
+        unused = tuple(prefix for prefix in heads if not any(key.startswith(prefix) for key in own))
+        self.model.load_state_dict(check_fit(own, state, path, may_miss=set(), may_drop=unused))
+
+
+def _classifier_names(model: nn.Module) -> tuple[str, ...]:
+    names = getattr(model, "default_cfg", {}).get("classifier", ())
+    return (names,) if isinstance(names, str) else tuple(names or ())
+
+
+def _takes_img_size(model: str) -> bool:
+    return model.split("_")[0] in {
+        "vit",
+        "deit",
+        "beit",
+        "swin",
+        "eva",
+        "deit3",
+        "swinv2",
+        "cait",
+        "xcit",
+        "samvit",
+    }
