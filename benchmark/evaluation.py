@@ -1,0 +1,60 @@
+"""From predictions files to metrics, without the detector that made them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark import metrics
+from benchmark.data.store import atomic_write_text
+from benchmark.errors import DataError
+from benchmark.predictions import Predictions
+from benchmark.results import result_table
+
+
+def metrics_of(predictions: Predictions) -> dict[str, dict[str, float | None]]:
+    """Frame-level and video-level metrics (see ``benchmark.metrics.summary``).
+
+    Raises:
+        DataError: a video has frames of both labels.
+    """
+    frame = metrics.Scores(predictions.label, predictions.score)
+    ids = [f"{dataset}:{video}" for dataset, video in zip(predictions.dataset, predictions.video, strict=True)]
+    try:
+        video, _ = metrics.to_videos(predictions.label, predictions.score, ids)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    return {"frame": metrics.summary(frame), "video": metrics.summary(video)}
+
+
+def flat_metrics(levels: dict[str, dict[str, float | None]]) -> dict[str, float | None]:
+    """``{"loss": .., "frame_auc": .., "video_auc": ..}`` for checkpoint selection and logs."""
+    flat = {f"{level}_{name}": value for level, values in levels.items() for name, value in values.items()}
+    return {"loss": levels["frame"]["loss"], **flat}
+
+
+def evaluate_files(paths: Sequence[Path], output: Path | None = None) -> int:
+    """Print the metrics of predictions files, one row per dataset in each file.
+
+    Args:
+        paths: CSV files.
+        output: also write them here as JSON.
+    """
+    rows: list[dict[str, Any]] = []
+    for path in paths:
+        predictions = Predictions.read(path)
+        if not len(predictions):
+            raise DataError(f"{path} holds no predictions.")
+        for dataset in dict.fromkeys(predictions.dataset):
+            part = predictions.only(np.flatnonzero(predictions.dataset == dataset))
+            counts = {"samples": len(part), "videos": len(set(part.video)), "missing": 0}
+            rows.append({"dataset": dataset, "file": str(path), "metrics": metrics_of(part), "counts": counts})
+    sys.stdout.write(result_table(rows))
+    if output:
+        atomic_write_text(output, json.dumps(rows, indent=1, sort_keys=True) + "\n")
+    return 0

@@ -1,0 +1,61 @@
+"""Tables for ``python -m benchmark list``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.data.cards import DatasetCard, all_cards
+from benchmark.protocols import builtin_protocols
+from benchmark.registry import AUGMENTATIONS, BACKBONES, DATASETS, DETECTORS, LAYOUTS, Registry
+
+REGISTRIES: dict[str, Registry] = {
+    "backbones": BACKBONES,
+    "detectors": DETECTORS,
+    "augmentations": AUGMENTATIONS,
+    "layouts": LAYOUTS,
+    "readers": DATASETS,
+}
+
+
+def print_lists(kinds: Iterable[str], indexes: Path) -> None:
+    """Print a table per kind: names with one-line descriptions."""
+    console = Console()
+    for kind in kinds:
+        console.print(_datasets(indexes) if kind == "datasets" else _table(kind, _rows(kind)))
+
+
+def _rows(kind: str) -> list[tuple[str, str]]:
+    if kind == "protocols":
+        return [
+            (name, f"{protocol.title} (train {', '.join(protocol.train)}; test {', '.join(protocol.test)})")
+            for name, protocol in sorted(builtin_protocols().items())
+        ]
+    return [(entry.name, entry.summary) for entry in REGISTRIES[kind].entries()]
+
+
+def _datasets(indexes: Path) -> Table:
+    table = _table("datasets", [])
+    table.add_column("aliases")
+    table.add_column("index here", justify="center")
+    for name, card in sorted(all_cards(indexes).items()):
+        here = "yes" if _has_index(card, indexes) else "built on use" if card.builder else "-"
+        table.add_row(name, card.title, ", ".join(card.aliases), here)
+    return table
+
+
+def _has_index(card: DatasetCard, indexes: Path) -> bool:
+    return any((indexes / f"{stem}.json").is_file() for stem in (*card.index, card.name))
+
+
+def _table(kind: str, rows: Iterable[tuple[str, str]]) -> Table:
+    table = Table(title=kind, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("what it is")
+    for row in rows:
+        table.add_row(*row)
+    return table
