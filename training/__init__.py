@@ -1,0 +1,1 @@
+"""One trainer for all detectors: train.py, test.py, optimiser, schedule, checkpoints, processes."""

@@ -1,0 +1,125 @@
+"""Checkpoints: a folder of weights (safetensors) and trainer state, made complete before it gets its name.
+
+``checkpoints/step-00000120/{model.safetensors, state.pt, facts.json}``, and the pointers ``last.json`` and
+``best.json`` that name a folder. A kill at any moment leaves the previous checkpoint in place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from benchmark.data.store import atomic_write_text
+from benchmark.errors import CheckpointError
+
+_TEMPORARY = ".incomplete-"
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """Content of ``last.json`` / ``best.json``: which checkpoint, and why."""
+
+    folder: str
+    step: int
+    value: float | None = None
+
+
+class CheckpointStore:
+    """Reads and writes the checkpoints of one run.
+
+    Args:
+        run: run folder.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.folder = run / "checkpoints"
+
+    def save(
+        self,
+        step: int,
+        weights: Mapping[str, torch.Tensor],
+        state: Mapping[str, Any],
+        metadata: Mapping[str, str],
+        best: float | None = None,
+    ) -> Path:
+        """Write a checkpoint, point ``last`` (and ``best`` when a value is given) to it, drop unreferenced ones.
+
+        Args:
+            step: optimiser steps done.
+            weights: the detector's state dict.
+            state: optimisers, scaler, counters: tensors and plain data only.
+            metadata: strings kept inside the weights file.
+            best: selection value when this is the best checkpoint so far.
+        """
+        self._clean()
+        name = f"step-{step:08d}"
+        temporary = self.folder / f"{_TEMPORARY}{name}-{os.getpid()}"
+        temporary.mkdir(parents=True)
+        tensors = {key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}
+        save_file(tensors, temporary / "model.safetensors", metadata=dict(metadata))
+        torch.save(dict(state), temporary / "state.pt")
+        for file in temporary.iterdir():
+            _flush(file)
+        final = self.folder / name
+        if final.exists():  # the same step again after a resume
+            shutil.rmtree(final)
+        temporary.replace(final)
+        self._point("last", Pointer(name, step))
+        if best is not None:
+            self._point("best", Pointer(name, step, best))
+        self._drop_unreferenced()
+        return final
+
+    def point_best(self, step: int, value: float | None) -> None:
+        """Declare an existing checkpoint the best one."""
+        self._point("best", Pointer(f"step-{step:08d}", step, value))
+        self._drop_unreferenced()
+
+    def pointer(self, which: str) -> Pointer | None:
+        """The pointer ``last`` or ``best``, or None."""
+        path = self.folder / f"{which}.json"
+        return Pointer(**json.loads(path.read_text())) if path.is_file() else None
+
+    def weights_path(self, which: str) -> Path:
+        """Weights file behind a pointer.
+
+        Raises:
+            CheckpointError: the run has no such checkpoint.
+        """
+        pointer = self.pointer(which)
+        if pointer is None:
+            raise CheckpointError(f"{self.folder} has no '{which}' checkpoint.")
+        return self.folder / pointer.folder / "model.safetensors"
+
+    def load_state(self, which: str = "last") -> dict[str, Any]:
+        """Trainer state behind a pointer (see ``save``)."""
+        path = self.weights_path(which).with_name("state.pt")
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+
+    def _point(self, which: str, pointer: Pointer) -> None:
+        atomic_write_text(self.folder / f"{which}.json", json.dumps(pointer.__dict__) + "\n")
+
+    def _clean(self) -> None:
+        """Remove what a killed process left half-written."""
+        for leftover in self.folder.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def _drop_unreferenced(self) -> None:
+        kept = {pointer.folder for which in ("last", "best") if (pointer := self.pointer(which))}
+        for folder in self.folder.glob("step-*"):
+            if folder.name not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())

@@ -1,0 +1,81 @@
+"""What a run tells: console lines, ``log.jsonl`` for machines, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+SHOWN = ("loss", "frame_auc", "frame_eer", "video_auc", "video_eer")
+
+
+class Journal:
+    """Writes on the main process only.
+
+    Args:
+        run: run folder.
+        active: False on the other processes.
+    """
+
+    def __init__(self, run: Path, active: bool) -> None:
+        self.run = run
+        self.active = active
+        self._board: Any = None
+
+    def training(
+        self,
+        *,
+        step: int,
+        total: int,
+        epoch: float,
+        losses: dict[str, float],
+        lr: float,
+        samples_per_second: float,
+        seconds_left: float,
+    ) -> None:
+        """One line about training since the last one."""
+        if not self.active:
+            return
+        parts = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        logger.info(
+            "step {}/{}  epoch {:.2f}  {}  lr {:.2e}  {:.0f} samples/s  ETA {}",
+            step, total, epoch, parts, lr, samples_per_second, duration(seconds_left),
+        )  # fmt: skip
+        self._write("train", step, epoch, {**losses, "lr": lr, "samples_per_second": samples_per_second})
+
+    def validation(self, step: int, epoch: float, metrics: dict[str, float | None]) -> None:
+        """One line about a validation."""
+        if not self.active:
+            return
+        shown = {name: value for name, value in metrics.items() if value is not None}
+        parts = "  ".join(f"{name} {shown[name]:.4f}" for name in SHOWN if name in shown)
+        logger.info("validation  epoch {:.2f}  {}", epoch, parts)
+        self._write("val", step, epoch, shown)
+
+    def close(self) -> None:
+        """Flush TensorBoard."""
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+
+    def _write(self, kind: str, step: int, epoch: float, values: dict[str, float]) -> None:
+        record = {"kind": kind, "time": time.time(), "step": step, "epoch": round(epoch, 6), **values}
+        with (self.run / "log.jsonl").open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(record) + "\n")
+        if self._board is None:
+            from tensorboardX import SummaryWriter
+
+            self._board = SummaryWriter(str(self.run / "tensorboard"))
+        for name, value in values.items():
+            self._board.add_scalar(f"{kind}/{name}", value, step)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``1h 02m``, ``3m 20s`` or ``12s``."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 60}m {whole % 60:02d}s" if whole >= 60 else f"{whole}s"

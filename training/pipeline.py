@@ -1,0 +1,275 @@
+"""From settings to objects, and from a trained detector to result files; shared by train.py and test.py."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from backbones.base import NORMALIZATIONS, Normalization
+from backbones.weights import STATISTICS_FILE, file_hash, write_statistics
+from benchmark.build import create_detector
+from benchmark.config import Settings, checked_options
+from benchmark.data.cards import Word
+from benchmark.data.datasets import FaceDataset, Video, check_overlap, select_videos
+from benchmark.data.readers import Listing, load_words
+from benchmark.data.transforms import EvalTransform
+from benchmark.errors import ConfigError
+from benchmark.evaluation import flat_metrics, metrics_of
+from benchmark.registry import AUGMENTATIONS, BACKBONES
+from benchmark.results import SCHEMA, file_name, now, provenance, result_table, write_result
+from benchmark.schema import ClipConfig, RunConfig
+from detectors.base import Detector
+from training.distributed import Processes
+from training.evaluate import score_dataset
+from training.inputs import InputFormat
+from training.trainer import Validator
+
+
+def build_detector(config: RunConfig, settings: Settings) -> Detector:
+    """The detector of a run; ``data.image_size`` reaches a backbone that is built for one size.
+
+    Raises:
+        ConfigError, RegistryError: see ``create_detector``.
+    """
+    backbone = None
+    if config.backbone is not None:
+        backbone = {"name": config.backbone.name, **config.backbone.options}
+        size = config.data.image_size
+        if size is not None and "img_size" not in backbone and _takes_size(config.backbone.name):
+            backbone["img_size"] = size
+    return create_detector(config.detector.name, backbone, settings, **config.detector.options)
+
+
+def input_format(config: RunConfig, detector: Detector) -> InputFormat:
+    """Input size and normalisation of a run.
+
+    Raises:
+        ConfigError: ``data.image_size`` is not what the backbone was built for, or a broken ``data.normalize``.
+    """
+    size = config.data.image_size or detector.input_size
+    if size != detector.input_size:
+        raise ConfigError(
+            f"data.image_size is {size} but the backbone was built for {detector.input_size}; "
+            f"set backbone.img_size={size}."
+        )
+    mean, std = _normalization(config, detector)
+    return InputFormat(size, mean, std)
+
+
+def _normalization(config: RunConfig, detector: Detector) -> Normalization:
+    rule = config.data.normalize
+    if rule == "backbone":
+        return detector.normalization
+    if isinstance(rule, str):
+        return NORMALIZATIONS[rule]
+    if set(rule) != {"mean", "std"} or any(len(values) != 3 for values in rule.values()):
+        raise ConfigError("data.normalize: expected {mean: [r, g, b], std: [r, g, b]} or a name.")
+    return tuple(rule["mean"]), tuple(rule["std"])
+
+
+def training_set(config: RunConfig, detector: Detector, inputs: InputFormat, settings: Settings) -> FaceDataset:
+    """Training samples with augmentation."""
+    loaded = _load(config, config.data.train, "train")
+    counts = config.data.frames
+    videos = select_videos(loaded, counts.train, config.data.frame_select, counts.train_real)
+    builder = AUGMENTATIONS.get(config.augmentation.name)
+    options = checked_options(
+        builder,
+        config.augmentation.options,
+        settings.section("augmentation"),
+        prefix="augmentation",
+        skip=("size", "mean"),
+    )
+    augmentation = builder(inputs.size, inputs.mean, **options)
+    return FaceDataset(
+        videos,
+        _transform(config, inputs),
+        augmentation=augmentation,
+        needs=detector.needs,
+        clip=_clip(config, detector),
+        seed=config.trainer.seed,
+    )
+
+
+def evaluation_set(
+    config: RunConfig, detector: Detector, inputs: InputFormat, words: Sequence[str], split: str
+) -> FaceDataset:
+    """Samples of the val or test split of some dataset words, without augmentation."""
+    loaded = _load(config, words, split)
+    counts = config.data.frames
+    videos = select_videos(loaded, counts.val if split == "val" else counts.test, config.data.frame_select)
+    return FaceDataset(videos, _transform(config, inputs), needs=detector.needs, clip=_clip(config, detector))
+
+
+def _load(config: RunConfig, words: Sequence[str], split: str) -> list[tuple[Word, Listing]]:
+    if not words:
+        raise ConfigError(f"No {split} data: give --{split} DATASET ... or data.{split} in the configuration.")
+    return load_words(words, split, config.paths, config.data.labels)
+
+
+def validation_words(config: RunConfig) -> list[str]:
+    """Datasets whose val split selects the checkpoint."""
+    return list(config.data.train if config.data.val is None else config.data.val)
+
+
+def refuse_overlap(config: RunConfig, train: FaceDataset, others: dict[str, FaceDataset]) -> None:
+    """Raise when evaluation videos are trained on, unless ``data.allow_overlap`` permits it."""
+    for what, dataset in others.items():
+        if not config.data.allow_overlap:
+            check_overlap(train.videos, dataset.videos, what)
+
+
+def _transform(config: RunConfig, inputs: InputFormat) -> EvalTransform:
+    return EvalTransform(inputs.size, config.data.resize, config.data.eval_transform == "center_crop")
+
+
+def _clip(config: RunConfig, detector: Detector) -> ClipConfig | None:
+    return (config.data.clip or ClipConfig(length=8)) if detector.uses_clips else None
+
+
+def validator(
+    detector: Detector, dataset: FaceDataset, config: RunConfig, inputs: InputFormat, group: Processes
+) -> Validator:
+    """A function that scores the validation set and returns its metrics."""
+
+    def validate() -> dict[str, float | None]:
+        scored = score_dataset(detector, dataset, config, inputs, group, "validation")
+        return flat_metrics(metrics_of(scored.predictions))
+
+    return validate
+
+
+def score_test_sets(
+    detector: Detector,
+    config: RunConfig,
+    inputs: InputFormat,
+    datasets: dict[str, FaceDataset],
+    run: Path,
+    group: Processes,
+    weights: Path | None,
+) -> list[dict[str, Any]]:
+    """Score every test set, write predictions and result files, return the results.
+
+    Files: ``run/predictions/NAME.csv`` and ``run/results/NAME.json``.
+    """
+    results = []
+    for word, dataset in datasets.items():
+        started = time.monotonic()
+        scored = score_dataset(detector, dataset, config, inputs, group, word)
+        seconds = time.monotonic() - started
+        if not group.is_main:
+            continue
+        path = run / "predictions" / f"{file_name(word)}.csv"
+        scored.predictions.write(path)
+        result = {
+            "schema": SCHEMA,
+            "dataset": word,
+            "detector": config.detector.name,
+            "metrics": metrics_of(scored.predictions),
+            "counts": {
+                **dataset.summary(),
+                "samples": len(scored.predictions),
+                "videos": len(set(scored.predictions.video)),
+                "missing": len(scored.missing),
+            },
+            "missing": list(scored.missing[:100]),
+            "data": {"fingerprint": dataset.fingerprint(), "preprocessing": _preprocessing(dataset)},
+            "weights": {"file": str(weights) if weights else None, "sha256": file_hash(weights) if weights else None},
+            "parameters": sum(p.numel() for p in detector.parameters()),
+            "samples_per_second": round(len(dataset) / seconds, 2),
+            "predictions": {"file": str(path), "sha256": file_hash(path)},
+            "input": {"size": inputs.size, "mean": list(inputs.mean), "std": list(inputs.std)},
+            "seed": config.trainer.seed,
+            "config": config.resolved(),
+            "time": now(),
+            **provenance(),
+        }
+        for level, values in result["metrics"].items():
+            if values["auc"] is None:
+                logger.warning("{}: only one class at {} level; AUC, EER and AP are undefined.", word, level)
+        write_result(run / "results" / f"{file_name(word)}.json", result)
+        results.append(result)
+    return results
+
+
+def report(results: Sequence[dict[str, Any]], run: Path) -> None:
+    """Print the result table and where the files are."""
+    if results:
+        print(result_table(results), end="")  # noqa: T201 - the program's output, not a log line
+        logger.info("Predictions: {}  Results: {}", run / "predictions", run / "results")
+
+
+def weights_metadata(config: RunConfig, detector: Detector, inputs: InputFormat) -> dict[str, str]:
+    """Facts stored inside a weights file: what it is, its input, its classes."""
+    return {
+        "detector": json.dumps({"name": config.detector.name, **config.detector.options}),
+        "backbone": json.dumps({"name": config.backbone.name, **config.backbone.options} if config.backbone else None),
+        "input": json.dumps({"size": inputs.size, "mean": inputs.mean, "std": inputs.std}),
+        **detector.metadata(),
+    }
+
+
+def save_run_facts(run: Path, config: RunConfig, inputs: InputFormat) -> None:
+    """Write the resolved configuration and the input statistics into the run folder."""
+    import yaml
+
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "config.yaml").write_text(yaml.safe_dump(config.resolved(), sort_keys=False), encoding="utf-8")
+    write_statistics(run / STATISTICS_FILE, inputs.mean, inputs.std)
+
+
+def _preprocessing(dataset: FaceDataset) -> dict[str, Any]:
+    """Settings behind each store that was read (its meta.json), by store folder."""
+    facts: dict[str, Any] = {}
+    for video in _one_per_dataset(dataset.videos):
+        meta = video.source.store_meta(video.frames[0])
+        if meta is not None:
+            facts[video.dataset] = json.loads(meta.read_text())
+    return facts
+
+
+def _one_per_dataset(videos: Sequence[Video]) -> list[Video]:
+    return list({video.dataset: video for video in reversed(videos)}.values())
+
+
+def _takes_size(backbone: str) -> bool:
+    factory = BACKBONES.get(backbone)
+    target = inspect.signature(factory).parameters
+    return "img_size" in target or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in target.values())
+
+
+def describe(config: RunConfig, detector: Detector, train: FaceDataset, others: dict[str, FaceDataset]) -> str:
+    """The plan of a run as text, for ``--dry-run``: data, class balance, parameter groups, steps."""
+    lines = ["data"]
+    for what, dataset in {"train": train, **others}.items():
+        facts = dataset.summary()
+        lines.append(
+            f"  {what}: {facts['videos']} videos ({facts['real_videos']} real, {facts['fake_videos']} fake), "
+            f"{facts['samples']} samples ({facts['real_samples']} real, {facts['fake_samples']} fake); "
+            + ", ".join(f"{name} {count}" for name, count in facts["classes"].items())
+        )
+    groups = detector.parameter_groups(config.optimizer)
+    trained = sum(p.numel() for group in groups for p in group["params"])
+    total = sum(p.numel() for p in detector.parameters())
+    lines.append(f"parameters: {total:,} in all, {trained:,} trained, in {len(groups)} groups")
+    lines += [
+        f"  lr x {group['lr_scale']:.6g}, weight decay {group['weight_decay']:g}: {len(group['params'])} tensors, "
+        f"{sum(p.numel() for p in group['params']):,} parameters"
+        for group in groups
+    ]
+    batch = config.trainer.batch_size
+    plan = detector.batch_plan(train, batch, config.trainer.seed)
+    per_epoch = plan.steps_per_epoch if plan else len(train) // batch
+    steps = config.schedule.steps or per_epoch * (config.schedule.epochs or 0)
+    select = config.evaluation.select
+    lines += [
+        f"plan: {steps} steps of {batch} samples ({per_epoch} per epoch), precision {config.trainer.precision}",
+        f"selection: {select.metric} ({select.level}) on the val split of {', '.join(validation_words(config))}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,128 @@
+"""One training session: data, detector, trainer, test of the selected checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loguru import logger
+
+from benchmark.config import Settings
+from benchmark.data.datasets import FaceDataset
+from benchmark.errors import ConfigError
+from benchmark.schema import RunConfig
+from training.distributed import Processes
+from training.pipeline import (
+    build_detector,
+    describe,
+    evaluation_set,
+    input_format,
+    refuse_overlap,
+    report,
+    save_run_facts,
+    score_test_sets,
+    training_set,
+    validation_words,
+    validator,
+    weights_metadata,
+)
+from training.trainer import Interrupted, Trainer, seed_step
+
+
+class Session:
+    """Builds everything a run needs; all data problems show up here, before the first step.
+
+    Args:
+        config, settings: the run's settings.
+        group: processes of the run.
+    """
+
+    def __init__(self, config: RunConfig, settings: Settings, group: Processes) -> None:
+        self.config, self.group = config, group
+        self.run = config.paths.runs / str(config.name)
+        seed_step(config.trainer.seed, -1 % 2**31, 0)  # the same initial weights on every process
+        self.detector = build_detector(config, settings)
+        self.inputs = input_format(config, self.detector)
+        with _MainFirst(group):  # the main process may have to build a demo world
+            self.train = training_set(config, self.detector, self.inputs, settings)
+            self.val, self.tests = self._evaluation_sets()
+        others = {f"test set {word}": dataset for word, dataset in self.tests.items()}
+        if self.val is not None:
+            others["validation set"] = self.val
+        refuse_overlap(config, self.train, others)
+
+    def show_plan(self) -> None:
+        """Print data, parameter groups and plan."""
+        others = {} if self.val is None else {"val": self.val}
+        others |= {f"test {word}": dataset for word, dataset in self.tests.items()}
+        if self.group.is_main:
+            print(describe(self.config, self.detector, self.train, others))  # noqa: T201 - the command's output
+
+    def train_and_test(self, resume: bool) -> int:
+        """Train, then score the test sets with the selected checkpoint.
+
+        Returns:
+            Exit status: 0, or 128 + signal number when stopped by a signal (the run can be resumed).
+        """
+        if self.group.is_main:
+            save_run_facts(self.run, self.config, self.inputs)
+        self.group.barrier()
+        trainer = self._trainer()
+        try:
+            trainer.fit(resume)
+        except Interrupted as stop:
+            return stop.exit_code
+        which = "best" if trainer.store.pointer("best") else "last"
+        weights = trainer.store.weights_path(which)
+        self._load_selected(weights, which)
+        if trainer.progress.unreadable:
+            logger.warning("{} training samples could not be read and were left out.", trainer.progress.unreadable)
+        if not self.detector.can_predict:
+            return 0
+        results = score_test_sets(self.detector, self.config, self.inputs, self.tests, self.run, self.group, weights)
+        if self.group.is_main:
+            report(results, self.run)
+        return 0
+
+    def _trainer(self) -> Trainer:
+        config = self.config
+        validate = None
+        if self.val is not None:
+            validate = validator(self.detector, self.val, config, self.inputs, self.group)
+        metadata = weights_metadata(config, self.detector, self.inputs)
+        return Trainer(config, self.detector, self.train, self.inputs, self.run, self.group, validate, metadata)
+
+    def _evaluation_sets(self) -> tuple[FaceDataset | None, dict[str, FaceDataset]]:
+        config = self.config
+        if not self.detector.can_predict:
+            if config.data.test:
+                raise ConfigError(f"Detector {config.detector.name} makes no predictions; leave out --test.")
+            return None, {}
+        val = None
+        if config.evaluation.select.metric != "last":
+            val = evaluation_set(config, self.detector, self.inputs, validation_words(config), "val")
+        tests = {word: evaluation_set(config, self.detector, self.inputs, [word], "test") for word in config.data.test}
+        return val, {dataset.videos[0].dataset: dataset for dataset in tests.values()}
+
+    def _load_selected(self, weights: Path, which: str) -> None:
+        from safetensors.torch import load_file
+
+        self.group.barrier()
+        self.detector.load_state_dict(load_file(weights))
+        self.detector.to(self.group.device)
+        if self.group.is_main:
+            logger.info("Testing the {} checkpoint: {}", which, weights)
+
+
+class _MainFirst:
+    """Lets the main process enter first, the others after it has left."""
+
+    def __init__(self, group: Processes) -> None:
+        self.group = group
+
+    def __enter__(self) -> None:
+        if not self.group.is_main:
+            self.group.barrier()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.group.is_main and kind is None:
+            self.group.barrier()
