@@ -81,12 +81,14 @@ def result_table(results: Sequence[Mapping[str, Any]]) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=None, header_style="bold")
+    table = Table(header_style="bold")
     table.add_column("test set")
-    for name in ("frames", "videos", "frame AUC", "frame EER", "frame AP", "frame ACC"):
+    for name in ("frames", "videos"):
         table.add_column(name, justify="right")
-    for name in ("video AUC", "video EER", "video AP", "video ACC"):
-        table.add_column(name, justify="right", style="bold" if name == "video AUC" else None)
+    for level in ("frame", "video"):
+        for name in ("AUC", "EER", "AP", "ACC"):
+            style = "bold" if (level, name) == ("video", "AUC") else None
+            table.add_column(f"{level}\n{name}", justify="right", style=style)
     for result in results:
         levels = result["metrics"]
         cells = [_percent(levels[level][name]) for level in ("frame", "video") for name in ("auc", "eer", "ap", "acc")]
