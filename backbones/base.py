@@ -38,7 +38,8 @@ class Backbone(nn.Module):
         grid_size: (rows, columns) of the token grid.
         num_prefix_tokens: class and register tokens before the grid tokens.
         input_size: side of the square input in pixels.
-        normalization: mean and std (RGB, 0-1 scale) the weights were trained with.
+        normalization: mean and std (RGB, 0-1 scale) the weights were trained with; None when that is not known,
+            and the run must then say ``data.normalize``.
         memory_format: layout it computes fastest in (channels_last for CNNs).
     """
 
@@ -46,7 +47,7 @@ class Backbone(nn.Module):
     grid_size: tuple[int, int]
     num_prefix_tokens: int
     input_size: int
-    normalization: Normalization = IMAGENET
+    normalization: Normalization | None = IMAGENET
     memory_format: torch.memory_format = torch.contiguous_format
 
     def extract(self, images: torch.Tensor) -> Features:

@@ -9,19 +9,19 @@ has 6, which loads without an error and computes something else) are ours.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from loguru import logger
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.nn import functional as F
 from typing_extensions import TypedDict, Unpack
 
-from backbones.base import IMAGENET, VGGFACE2, Backbone, Features, Normalization
+from backbones.base import IMAGENET, Backbone, Features, Normalization
 from backbones.weights import (
     STATISTICS_FILE,
     PublishedWeights,
@@ -32,12 +32,15 @@ from backbones.weights import (
     resolve_weights,
     state_dict_of,
 )
+from benchmark.errors import CheckpointError
 from benchmark.registry import BACKBONES
 
 # Parts of a pre-training checkpoint that have no place downstream.
 PRETRAINING_ONLY = (
     "mask_token", "decoder_", "rep_decoder_", "projector.", "predictor.",
 )  # fmt: skip
+# Attention heads of the published variants by width; the number does not show in the weights.
+HEADS = {384: 12, 768: 12, 1024: 16, 1280: 16}
 _HUB = "Wolowolo/fsfm-3c"
 
 
@@ -138,7 +141,8 @@ class FSFMViT(VisionTransformer, Backbone):
         )
         self.grid_size = self.patch_embed.grid_size
         self.input_size = img_size
-        self.normalization: Normalization = IMAGENET
+        self.num_heads = num_heads
+        self.normalization: Normalization | None = IMAGENET
         self._initialise()
         if weights is not None:
             self.load_pretrained(weights)
@@ -180,10 +184,16 @@ class FSFMViT(VisionTransformer, Backbone):
         Raises:
             CheckpointError: unsafe or missing file, or another architecture.
         """
+        heads = HEADS.get(self.embed_dim)
+        if heads is not None and self.num_heads != heads:
+            raise CheckpointError(
+                f"{reference}: published FSFM weights of width {self.embed_dim} have {heads} attention heads, not "
+                f"{self.num_heads}. They would load and compute something else; set num_heads={heads}."
+            )
         path = resolve_weights(reference, PUBLISHED)
         content = read_checkpoint(path)
         self.load_encoder(state_dict_of(content, path), str(path))
-        self.normalization = _normalization_of(path)
+        self.normalization = _normalization_of(path, content)
 
     def load_encoder(self, state: Mapping[str, torch.Tensor], origin: str = "state dict") -> None:
         """Load encoder tensors by their published names (see ``load_pretrained``)."""
@@ -237,16 +247,14 @@ def _shape(state: Mapping[str, torch.Tensor] | State, key: str) -> tuple[int, ..
     return tuple(state[key].shape) if key in state else None
 
 
-def _normalization_of(path: Path) -> Normalization:
-    """Statistics beside the weights; a fresh run of ours writes them too."""
-    for folder in (path.parent, path.parent.parent.parent):
-        if (folder / STATISTICS_FILE).is_file():
-            return read_statistics(folder / STATISTICS_FILE)
-    logger.warning(
-        "{} is not beside {}; using the VGGFace2 statistics of the published FSFM weights. "
-        "Set data.normalize to be explicit.", STATISTICS_FILE, path.name,
-    )  # fmt: skip
-    return VGGFACE2
+def _normalization_of(path: Path, content: Mapping[str, Any]) -> Normalization | None:
+    """Statistics inside our own weights files, or in the text file beside published ones; None when absent."""
+    stored = content.get("metadata", {}).get("input")
+    if stored:
+        facts = json.loads(stored)
+        return tuple(facts["mean"]), tuple(facts["std"])
+    statistics = path.parent / STATISTICS_FILE
+    return read_statistics(statistics) if statistics.is_file() else None
 
 
 def _build(defaults: FSFMViTOptions, options: FSFMViTOptions) -> FSFMViT:

@@ -76,7 +76,7 @@ class Detector(nn.Module):
         has_unused_parameters: some trainable parameters may get no gradient in a step (DDP must look for them).
         input_size: side of its square input in pixels.
         memory_format: layout of its 4-D tensors (channels_last for CNNs).
-        normalization: mean and std of its input.
+        normalization: mean and std of its input; None when its weights do not tell.
     """
 
     Config: ClassVar[type[DetectorConfig]] = DetectorConfig
@@ -85,7 +85,7 @@ class Detector(nn.Module):
     has_unused_parameters: ClassVar[bool] = False
     input_size: int = 224
     memory_format: torch.memory_format = torch.contiguous_format
-    normalization: Normalization = ((0.5,) * 3, (0.5,) * 3)
+    normalization: Normalization | None = ((0.5,) * 3, (0.5,) * 3)
 
     def training_step(self, batch: Batch) -> Losses:
         """Losses of one micro-batch.

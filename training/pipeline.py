@@ -65,6 +65,11 @@ def input_format(config: RunConfig, detector: Detector) -> InputFormat:
 def _normalization(config: RunConfig, detector: Detector) -> Normalization:
     rule = config.data.normalize
     if rule == "backbone":
+        if detector.normalization is None:
+            raise ConfigError(
+                f"The weights do not say how their input was normalised: {STATISTICS_FILE} is not beside them. Put it "
+                "there, or set data.normalize: vggface2 (published FSFM weights), imagenet, or {mean: .., std: ..}."
+            )
         return detector.normalization
     if isinstance(rule, str):
         return NORMALIZATIONS[rule]

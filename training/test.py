@@ -9,6 +9,8 @@ import argparse
 import sys
 
 from benchmark.cli import guarded, setup_logging, split_overrides
+from benchmark.config import PluginSpec
+from benchmark.schema import RunConfig
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -43,6 +45,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
         load_plugin(plugin)
     options.name = options.name or f"{config_path(options.detector).stem}_test"
     config, settings = settings_from(options, overrides)
+    config = without_initial_weights(config)
     with processes(config.trainer.device) as group:
         setup_logging(main=group.is_main)
         from training.pipeline import (
@@ -67,6 +70,17 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
         if group.is_main:
             report(results, folder)
     return 0
+
+
+def without_initial_weights(config: RunConfig) -> RunConfig:
+    """The configuration without the weights that training starts from: they are about to be replaced."""
+    if config.backbone is None:
+        return config
+    options = dict(config.backbone.options)
+    for key, nothing in (("weights", None), ("pretrained", False)):
+        if key in options:
+            options[key] = nothing
+    return config.model_copy(update={"backbone": PluginSpec(name=config.backbone.name, **options)})
 
 
 def main() -> int:
