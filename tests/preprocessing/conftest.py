@@ -1,0 +1,99 @@
+"""What the tests of preprocessing share: a miniature FF++ made of tiny videos, and a quick face finder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmark.data.store import Store
+from benchmark.registry import load_plugin
+
+PLUGINS = Path(__file__).parent / "plugins"
+SPLITS = {"train": [["001", "002"]], "val": [["003", "004"]], "test": [["005", "006"]]}
+WIDTH, HEIGHT, NUM_FRAMES = 96, 64, 12
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real inputs beside the repository; tests that need it skip where it is absent."""
+    folder = Path(__file__).parents[2].parent / "shared"
+    if not (folder / "data" / "real" / "FaceForensics").is_dir():
+        pytest.skip("the real FF++ videos are not on this machine")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    return Path(__file__).parents[1] / "data" / "golden"
+
+
+@pytest.fixture(scope="session")
+def bright() -> str:
+    """Path of the plugin file with face finder ``bright``; loaded in this process, workers load it themselves."""
+    path = str(PLUGINS / "bright.py")
+    load_plugin(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def stills() -> str:
+    """Path of the plugin file with layout ``stills``."""
+    path = str(PLUGINS / "stills.py")
+    load_plugin(path)
+    return path
+
+
+def write_video(path: Path, *, has_face: bool = True, codec: str = "mp4v", num_frames: int = NUM_FRAMES) -> None:
+    """A dark noisy video in which a bright square walks two pixels a frame."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 25, (WIDTH, HEIGHT))
+    assert writer.isOpened()
+    noise = np.random.default_rng(int(path.stem) if path.stem.isdigit() else 7)
+    for index in range(num_frames):
+        frame = noise.integers(0, 60, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        if has_face:
+            frame[20:40, 10 + 2 * index : 30 + 2 * index] = 255
+        writer.write(frame)
+    writer.release()
+
+
+@pytest.fixture(scope="session")
+def video_maker() -> Callable[..., None]:
+    return write_video
+
+
+@pytest.fixture(scope="session")
+def _mini_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("mini")
+    for name in ("001", "002", "003", "004", "005"):
+        write_video(root / "original_sequences/youtube/c23/videos" / f"{name}.mp4")
+    for name in ("001_002", "003_004", "005_006"):
+        write_video(root / "manipulated_sequences/Deepfakes/c23/videos" / f"{name}.mp4")
+    splits = root / "dataset" / "splits"
+    splits.mkdir(parents=True)
+    for split, pairs in SPLITS.items():
+        (splits / f"{split}.json").write_text(json.dumps(pairs))
+    return root
+
+
+@pytest.fixture
+def mini(_mini_tree: Path, tmp_path: Path) -> Path:
+    """A fresh copy: five real videos and three Deepfakes at c23, official split files."""
+    return Path(shutil.copytree(_mini_tree, tmp_path / "Gesichter ä 脸"))
+
+
+def stored(store: Path) -> dict[str, bytes]:
+    """All keys and values of a store."""
+    reader = Store(store)
+    return {key: reader.get(key) for key in list(reader.keys())}
+
+
+@pytest.fixture(scope="session")
+def read_store() -> Callable[[Path], dict[str, bytes]]:
+    return stored
