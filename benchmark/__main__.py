@@ -57,9 +57,19 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _prepare(options: argparse.Namespace) -> int:
+    from benchmark.data.cards import parse_word
+    from benchmark.errors import DataError
+    from benchmark.registry import LAYOUTS
     from preprocessing.prepare import run
 
     setup_logging()
+    if options.dataset not in LAYOUTS:  # an alias, or a word with a compression level
+        try:
+            word = parse_word(options.dataset, options.index)
+        except DataError:
+            return run(options)  # its error lists the layouts
+        options.dataset = word.card.name
+        options.compression = options.compression or ([word.level] if "@" in word.text else None)
     return run(options)
 
 

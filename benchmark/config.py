@@ -142,7 +142,14 @@ class Settings:
 
     def explain(self, error: ValidationError, model: type[BaseModel], prefix: KeyPath = ()) -> str:
         """A pydantic error as lines of 'place: key problem'."""
-        return "\n".join(self._line(item, model, prefix) for item in error.errors())
+        lines: dict[str, str] = {}
+        for item in error.errors():
+            head, marker, allowed = self._line(item, model, prefix).partition("; allowed: ")
+            if marker and head in lines:  # another form that this key may take
+                lines[head] = f"{lines[head].removesuffix('.')}, or {allowed}"
+            else:
+                lines[head] = f"{marker}{allowed}"
+        return "\n".join(head + rest for head, rest in lines.items())
 
     def _line(self, item: Mapping[str, Any], model: type[BaseModel], prefix: KeyPath) -> str:
         location = tuple(str(part) for part in item["loc"])
@@ -235,6 +242,8 @@ def _read_yaml(path: Path) -> Settings:
         siblings = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         hint = did_you_mean(path.name, siblings)
         raise ConfigError(f"No configuration file at {path}.{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as a configuration ({error}).") from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
@@ -290,4 +299,5 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _is_union_tag(part: str) -> bool:
-    return part in {"int", "str", "float", "bool"} or part.startswith(("list[", "dict[", "function-", "constrained"))
+    tags = ("list[", "dict[", "literal[", "function-", "constrained")
+    return part in {"int", "str", "float", "bool"} or part.startswith(tags)

@@ -67,8 +67,8 @@ class Registry(Generic[T]):
 
         def decorate(obj: T) -> T:
             entry = Entry(name, _module_of(obj), _source_of(obj), _summary(getattr(obj, "__doc__", None)))
-            taken = self._entries.get(name)
-            if taken and taken.module != entry.module:
+            taken, before = self._entries.get(name), self._objects.get(name, obj)
+            if taken and (taken.module != entry.module or _qualified(before) != _qualified(obj)):
                 raise RegistryError(
                     f"{self.kind} name '{name}' is registered twice: {taken.source} and {entry.source}. "
                     "Rename one of them."
@@ -116,7 +116,7 @@ class Registry(Generic[T]):
         hint = f"Closest: {', '.join(near)}. " if near else ""
         broken = "".join(f" Entry point {key} failed: {why}." for key, why in _failed_entry_points.items())
         return (
-            f"No {self.kind} named '{name}'. {hint}See all: python -m benchmark list {self.kind}s. "
+            f"No {self.kind} named '{name}'. {hint}See all: python -m benchmark list {self.kind.split()[-1]}s. "
             f"Own plugin? --plugins path.py{broken}"
         )
 
@@ -231,11 +231,15 @@ def _module_of(obj: Any) -> str:
     return str(getattr(obj, "__module__", type(obj).__module__))
 
 
+def _qualified(obj: Any) -> str:
+    return str(getattr(obj, "__qualname__", type(obj).__qualname__))
+
+
 def _source_of(obj: Any) -> str:
     module = sys.modules.get(_module_of(obj))
     path = getattr(module, "__file__", None) or _module_of(obj)
     code = getattr(obj, "__code__", None)
-    return f"{path}:{code.co_firstlineno}" if code else str(path)
+    return f"{path}:{code.co_firstlineno}" if code else f"{path} ({_qualified(obj)})"
 
 
 BACKBONES: Registry[Callable[..., Any]] = Registry("backbone", "BACKBONES", "backbones")

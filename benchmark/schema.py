@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from benchmark.config import PluginSpec, Section, Settings
 
 Level = Literal["frame", "video"]
-FrameCount = int | Literal["all"]
+FrameCount = Annotated[int, Field(ge=1)] | Literal["all"]
 
 
 class FrameCounts(Section):
@@ -75,7 +75,7 @@ class DataConfig(Section):
 class OptimizerConfig(Section):
     """Optimiser and its parameter groups."""
 
-    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    name: Literal["adamw", "adam", "sgd", "lars"] = "adamw"
     """Update rule."""
     lr: float | None = Field(None, gt=0)
     """Learning rate; wins over base_lr."""
@@ -88,7 +88,7 @@ class OptimizerConfig(Section):
     eps: float = 1e-8
     """Adam's epsilon."""
     momentum: float = 0.9
-    """SGD's momentum."""
+    """Momentum of SGD and LARS."""
     layer_decay: float | None = Field(None, ge=0, le=1)
     """Learning-rate factor per layer of depth below the head; null = none."""
 
@@ -209,6 +209,13 @@ class RunConfig(Section):
     trainer: TrainerConfig = TrainerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     paths: PathsConfig = PathsConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _inside_runs(cls, value: str | None) -> str | None:
+        if value is not None and any(part in {"", ".", ".."} for part in value.replace("\\", "/").split("/")):
+            raise ValueError(f"name '{value}' is not a folder below paths.runs; give the run a plain name")
+        return value
 
     def resolved(self) -> dict[str, Any]:
         """Everything, defaults included, as plain YAML/JSON values."""

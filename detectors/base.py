@@ -212,9 +212,13 @@ class Classifier(Detector):
     Args:
         config: see ``ClassifierConfig``.
         backbone: gives the pooled feature (B, D).
+
+    Attributes:
+        class_rows: parameters with one row per class, reordered when a weights file has another class order.
     """
 
     Config: ClassVar[type[DetectorConfig]] = ClassifierConfig
+    class_rows: ClassVar[tuple[str, ...]] = ("head.weight", "head.bias")
     config: ClassifierConfig
 
     def __init__(self, config: ClassifierConfig, backbone: Backbone) -> None:
@@ -225,9 +229,10 @@ class Classifier(Detector):
         self.normalization = backbone.normalization
         self.memory_format = backbone.memory_format
         self.dropout = nn.Dropout(config.head_dropout)
-        self.head = nn.Linear(backbone.embed_dim, len(config.classes))
-        nn.init.trunc_normal_(self.head.weight, std=config.head_init_std)
-        nn.init.zeros_(self.head.bias)
+        head = nn.Linear(backbone.embed_dim, len(config.classes))
+        nn.init.trunc_normal_(head.weight, std=config.head_init_std)
+        nn.init.zeros_(head.bias)
+        self.head: nn.Module = head
         self._mixer: Any = None
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
@@ -287,7 +292,8 @@ class Classifier(Detector):
     def adapt_state(self, state: dict[str, torch.Tensor], content: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Published flat layout (``blocks.*`` beside ``head.*``) to ours, head rows in our class order."""
         if not any(key.startswith("backbone.") for key in state):
-            state = {key if key.startswith("head.") else f"backbone.{key}": value for key, value in state.items()}
+            own = {name for name, _ in self.named_children()}
+            state = {key if key.split(".")[0] in own else f"backbone.{key}": value for key, value in state.items()}
         stored = content.get("metadata", {}).get("classes")
         order = stored.split(",") if stored else self.config.weights_classes
         if order is None:
@@ -298,7 +304,7 @@ class Classifier(Detector):
         if sorted(order) != sorted(self.config.classes):
             raise CheckpointError(f"The weights are for classes {order}, the detector has {self.config.classes}.")
         rows = [order.index(name) for name in self.config.classes]
-        for key in ("head.weight", "head.bias"):
+        for key in self.class_rows:
             if key in state and len(state[key]) == len(rows):
                 state[key] = state[key][rows]
         return state

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from benchmark.schema import OptimizerConfig
+from training.lars import LARS
 
 
 def peak_learning_rate(settings: OptimizerConfig, batch_size: int) -> float:
@@ -28,6 +29,8 @@ def build_optimizer(groups: list[dict[str, Any]], settings: OptimizerConfig, lr:
     usable = [{key: value for key, value in group.items() if key != "names"} for group in groups]
     if settings.name == "sgd":
         return torch.optim.SGD(usable, lr=lr, momentum=settings.momentum)
+    if settings.name == "lars":
+        return LARS(usable, lr=lr, momentum=settings.momentum)
     rule = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
     return rule(usable, lr=lr, betas=settings.betas, eps=settings.eps)
 

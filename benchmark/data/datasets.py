@@ -171,6 +171,23 @@ class FaceDataset(Dataset[dict[str, Any]]):
             return np.array([self.videos[i].record.cls for i in self._owner])
         return None
 
+    def domain_groups(self) -> np.ndarray:
+        """``DATASET real`` or ``DATASET fake`` of every sample; every dataset must have both.
+
+        Raises:
+            DataError: a dataset has samples of one class only.
+        """
+        names = np.array([f"{video.dataset} {('real', 'fake')[video.record.label]}" for video in self.videos])
+        present = set(names)
+        for dataset in sorted({video.dataset for video in self.videos}):
+            for label in ("real", "fake"):
+                if f"{dataset} {label}" not in present:
+                    raise DataError(
+                        f"Domain {dataset} has no {label} samples, so its batches cannot be balanced. Leave it out, "
+                        "add samples, or set detector.balance_domains=false."
+                    )
+        return names[self._owner]
+
     def fingerprint(self) -> str:
         """sha256 over every sample's video, label and frame keys: what a result was computed from."""
         digest = hashlib.sha256()

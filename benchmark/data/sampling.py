@@ -77,6 +77,50 @@ class ShuffledPlan:
         return np.stack(columns, axis=1).reshape(-1)  # groups alternate, so every batch is balanced
 
 
+class GroupedPlan:
+    """Every batch holds the same number of samples from every group, e.g. live and spoof of every source domain.
+
+    Each group is walked in its own permutations and reshuffled when exhausted, as one loader per group would do; an
+    epoch is one pass over the largest group. Samples of a batch alternate between groups.
+
+    Args:
+        groups: (N,) group of every sample.
+        batch_size: samples per global batch; a multiple of the number of groups.
+        seed: order seed.
+
+    Raises:
+        TrainingError: a batch does not divide over the groups, or a group has fewer samples than its share.
+    """
+
+    def __init__(self, groups: Sequence[str] | np.ndarray, batch_size: int, seed: int) -> None:
+        names, inverse = np.unique(np.asarray(groups), return_inverse=True)
+        self.share, rest = divmod(batch_size, len(names))
+        if rest:
+            raise TrainingError(
+                f"trainer.batch_size {batch_size} does not divide over {len(names)} groups ({', '.join(names)}); "
+                f"choose a multiple of {len(names)}."
+            )
+        self.pools = [np.flatnonzero(inverse == number) for number in range(len(names))]
+        small = [str(name) for name, pool in zip(names, self.pools, strict=True) if len(pool) < self.share]
+        if small:
+            raise TrainingError(f"Group {small[0]} has fewer samples than its {self.share} places in a batch.")
+        self.seed = seed
+        self.steps_per_epoch = max(len(pool) for pool in self.pools) // self.share
+
+    def batches(self, epoch: int) -> np.ndarray:
+        """See ``BatchPlan.batches``."""
+        columns = [self._walk(number, pool, epoch) for number, pool in enumerate(self.pools)]
+        return np.stack(columns, axis=2).reshape(self.steps_per_epoch, -1)
+
+    def _walk(self, number: int, pool: np.ndarray, epoch: int) -> np.ndarray:
+        """(steps, share) samples of one group in one epoch; whole rounds only, the rest of a round is dropped."""
+        rng = np.random.default_rng((self.seed, epoch, number, 0xD0))
+        per_round = len(pool) // self.share * self.share
+        rounds = -(-self.steps_per_epoch * self.share // per_round)
+        order = np.concatenate([rng.permutation(pool)[:per_round] for _ in range(rounds)])
+        return order[: self.steps_per_epoch * self.share].reshape(self.steps_per_epoch, self.share)
+
+
 def chunk(batch: np.ndarray, part: int, parts: int) -> np.ndarray:
     """The share of one process and micro-batch in a global batch.
 
