@@ -9,11 +9,9 @@ has 6, which loads without an error and computes something else) are ours.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -28,9 +26,9 @@ from backbones.weights import (
     State,
     check_fit,
     read_checkpoint,
-    read_statistics,
     resolve_weights,
     state_dict_of,
+    stored_normalization,
 )
 from benchmark.errors import CheckpointError
 from benchmark.registry import BACKBONES
@@ -193,7 +191,7 @@ class FSFMViT(VisionTransformer, Backbone):
         path = resolve_weights(reference, PUBLISHED)
         content = read_checkpoint(path)
         self.load_encoder(state_dict_of(content, path), str(path))
-        self.normalization = _normalization_of(path, content)
+        self.normalization = stored_normalization(content, path)
 
     def load_encoder(self, state: Mapping[str, torch.Tensor], origin: str = "state dict") -> None:
         """Load encoder tensors by their published names (see ``load_pretrained``)."""
@@ -206,9 +204,6 @@ class FSFMViT(VisionTransformer, Backbone):
         if "fc_norm.weight" in own and "fc_norm.weight" not in tensors:
             may_miss |= {"fc_norm.weight", "fc_norm.bias"}
             dropped += ("norm.",)
-        elif "norm.weight" in own and "norm.weight" not in tensors:
-            may_miss |= {"norm.weight", "norm.bias"}
-            dropped += ("fc_norm.",)
         tensors = {key: value for key, value in tensors.items() if not key.startswith(dropped)}
         if "pos_embed" in tensors:
             tensors["pos_embed"] = resize_pos_embed(tensors["pos_embed"], self.grid_size)
@@ -245,16 +240,6 @@ def _layer_id(name: str, depth: int) -> int:
 
 def _shape(state: Mapping[str, torch.Tensor] | State, key: str) -> tuple[int, ...] | None:
     return tuple(state[key].shape) if key in state else None
-
-
-def _normalization_of(path: Path, content: Mapping[str, Any]) -> Normalization | None:
-    """Statistics inside our own weights files, or in the text file beside published ones; None when absent."""
-    stored = content.get("metadata", {}).get("input")
-    if stored:
-        facts = json.loads(stored)
-        return tuple(facts["mean"]), tuple(facts["std"])
-    statistics = path.parent / STATISTICS_FILE
-    return read_statistics(statistics) if statistics.is_file() else None
 
 
 def _build(defaults: FSFMViTOptions, options: FSFMViTOptions) -> FSFMViT:

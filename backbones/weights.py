@@ -229,6 +229,26 @@ def read_statistics(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return mean, std
 
 
+def stored_normalization(
+    content: Mapping[str, Any], path: Path
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and std that weights were trained with: inside our own files, or in the text file beside published ones.
+
+    Args:
+        content: see ``read_checkpoint``.
+        path: the file it came from.
+
+    Returns:
+        Mean and std, or None when neither place says it.
+    """
+    stored = content.get("metadata", {}).get("input")
+    if stored:
+        facts = json.loads(stored)
+        return tuple(facts["mean"]), tuple(facts["std"])
+    statistics = path.parent / STATISTICS_FILE
+    return read_statistics(statistics) if statistics.is_file() else None
+
+
 def write_statistics(path: Path, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     """Write mean and std in the published file format."""
     path.write_text(json.dumps({"mean": list(mean), "std": list(std)}) + "\n", encoding="utf-8")

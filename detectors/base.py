@@ -23,11 +23,12 @@ from backbones.weights import (
     read_checkpoint,
     resolve_weights,
     state_dict_of,
+    stored_normalization,
 )
 from benchmark.config import Section
 from benchmark.data.datasets import FaceDataset, collate
 from benchmark.data.sampling import BatchPlan
-from benchmark.errors import CheckpointError
+from benchmark.errors import CheckpointError, TrainingError
 from benchmark.schema import OptimizerConfig
 
 Batch = dict[str, Any]
@@ -156,7 +157,7 @@ class Detector(nn.Module):
         return {}
 
     def load_weights(self, reference: str) -> Path:
-        """Load weights of this detector, strictly.
+        """Load weights of this detector, strictly, and the normalisation they were trained with.
 
         Args:
             reference: file, run folder or hub reference.
@@ -173,6 +174,7 @@ class Detector(nn.Module):
         self.load_state_dict(
             check_fit(own, self.adapt_state(state_dict_of(content, path), content), path, may_miss=set())
         )
+        self.normalization = stored_normalization(content, path)
         return path
 
     def adapt_state(self, state: dict[str, torch.Tensor], content: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -261,6 +263,11 @@ class Classifier(Detector):
         """
         if not (self.config.mixup or self.config.cutmix) or not self.training:
             return images, labels
+        if len(images) % 2:
+            raise TrainingError(
+                f"Mixup and CutMix pair the samples of a batch, and this share of it has {len(images)}. Choose "
+                "trainer.batch_size so that every process and micro-batch gets an even number."
+            )
         if self._mixer is None:
             from timm.data.mixup import Mixup
 

@@ -61,6 +61,9 @@ class CheckpointStore:
         """
         self._clean()
         name = f"step-{step:08d}"
+        last = self.pointer("last")
+        if best is None and last is not None and last.folder == name:  # a stop signal right after a save
+            return self.folder / name
         temporary = self.folder / f"{_TEMPORARY}{name}-{os.getpid()}"
         temporary.mkdir(parents=True)
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}
@@ -72,9 +75,9 @@ class CheckpointStore:
         if final.exists():  # the same step again after a resume
             shutil.rmtree(final)
         temporary.replace(final)
-        self._point("last", Pointer(name, step))
-        if best is not None:
+        if best is not None:  # before "last": the state that "last" leads to already counts this one as the best
             self._point("best", Pointer(name, step, best))
+        self._point("last", Pointer(name, step))
         self._drop_unreferenced()
         return final
 

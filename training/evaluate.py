@@ -100,6 +100,8 @@ def _merge(
             f"{what}: {len(reasons)} of {len(dataset)} samples cannot be read (first: {reasons[0]}). "
             "Nothing was scored. Continue anyway: --allow-missing"
         )
+    if not score_of:
+        raise DataError(f"{what}: none of {len(dataset)} samples can be read (first: {reasons[0]}).")
     if reasons:
         logger.warning("{}: {} of {} samples cannot be read; first: {}", what, len(reasons), len(dataset), reasons[0])
     order = sorted(score_of)

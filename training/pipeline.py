@@ -16,7 +16,7 @@ from backbones.weights import STATISTICS_FILE, file_hash, write_statistics
 from benchmark.build import create_detector
 from benchmark.config import Settings, checked_options
 from benchmark.data.cards import Word
-from benchmark.data.datasets import FaceDataset, Video, check_overlap, select_videos
+from benchmark.data.datasets import FaceDataset, check_overlap, origins, select_videos
 from benchmark.data.readers import Listing, load_words
 from benchmark.data.transforms import EvalTransform
 from benchmark.errors import ConfigError
@@ -99,6 +99,7 @@ def training_set(config: RunConfig, detector: Detector, inputs: InputFormat, set
         needs=detector.needs,
         clip=_clip(config, detector),
         seed=config.trainer.seed,
+        origin=origins(loaded),
     )
 
 
@@ -109,7 +110,13 @@ def evaluation_set(
     loaded = _load(config, words, split)
     counts = config.data.frames
     videos = select_videos(loaded, counts.val if split == "val" else counts.test, config.data.frame_select)
-    return FaceDataset(videos, _transform(config, inputs), needs=detector.needs, clip=_clip(config, detector))
+    return FaceDataset(
+        videos,
+        _transform(config, inputs),
+        needs=detector.needs,
+        clip=_clip(config, detector),
+        origin=origins(loaded),
+    )
 
 
 def _load(config: RunConfig, words: Sequence[str], split: str) -> list[tuple[Word, Listing]]:
@@ -184,7 +191,7 @@ def score_test_sets(
                 "missing": len(scored.missing),
             },
             "missing": list(scored.missing[:100]),
-            "data": {"fingerprint": dataset.fingerprint(), "preprocessing": _preprocessing(dataset)},
+            "data": {"fingerprint": dataset.fingerprint(), "origin": dataset.origin},
             "weights": {"file": str(weights) if weights else None, "sha256": file_hash(weights) if weights else None},
             "parameters": sum(p.numel() for p in detector.parameters()),
             "samples_per_second": round(len(dataset) / seconds, 2),
@@ -227,20 +234,6 @@ def save_run_facts(run: Path, config: RunConfig, inputs: InputFormat) -> None:
     run.mkdir(parents=True, exist_ok=True)
     (run / "config.yaml").write_text(yaml.safe_dump(config.resolved(), sort_keys=False), encoding="utf-8")
     write_statistics(run / STATISTICS_FILE, inputs.mean, inputs.std)
-
-
-def _preprocessing(dataset: FaceDataset) -> dict[str, Any]:
-    """Settings behind each store that was read (its meta.json), by store folder."""
-    facts: dict[str, Any] = {}
-    for video in _one_per_dataset(dataset.videos):
-        meta = video.source.store_meta(video.frames[0])
-        if meta is not None:
-            facts[video.dataset] = json.loads(meta.read_text())
-    return facts
-
-
-def _one_per_dataset(videos: Sequence[Video]) -> list[Video]:
-    return list({video.dataset: video for video in reversed(videos)}.values())
 
 
 def _takes_size(backbone: str) -> bool:

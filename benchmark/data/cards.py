@@ -109,7 +109,8 @@ def all_cards(indexes: Path) -> dict[str, DatasetCard]:
     claimed |= {subset.index.lower() for card in cards.values() for subset in card.subsets.values() if subset.index}
     for path in sorted(indexes.glob("*.json")) if indexes.is_dir() else ():
         if path.stem.lower() not in claimed:
-            cards[path.stem] = DatasetCard(name=path.stem, title=f"index {path}", index=[path.stem])
+            level = _level_suffix(path.stem)[1] or None  # DeepfakeBench's FF-DF_c40.json stands for that level
+            cards[path.stem] = DatasetCard(name=path.stem, title=f"index {path}", index=[path.stem], level=level)
     return cards
 
 
@@ -123,19 +124,19 @@ def parse_word(text: str, indexes: Path) -> Word:
     Raises:
         DataError: unknown dataset (near matches given), unknown subset or level.
     """
-    as_path = _card_from_path(text)
-    if as_path is not None:
-        return Word(text, as_path, None, None)
     body, _, level = text.partition("@")
     cards = all_cards(indexes)
     names = {spelling.lower(): card for card in cards.values() for spelling in (card.name, *card.aliases)}
     head, rest = _longest_known(body, names)
     if head is None:
+        as_path = _card_from_path(text)  # after the names: a raw folder called DFDC must not replace the dataset
+        if as_path is not None:
+            return Word(text, as_path, None, None)
         body, suffix_level = _level_suffix(body)
         head, rest = _longest_known(body, names)
         level = level or suffix_level
     if head is None:
-        near = closest(body, [card.name for card in cards.values()])
+        near = closest(body, [spelling for card in cards.values() for spelling in (card.name, *card.aliases)])
         hint = f" Closest: {', '.join(near)}." if near else ""
         raise DataError(
             f"No dataset named '{text}'.{hint} See all: python -m benchmark list datasets. "
@@ -187,7 +188,8 @@ def _card_from_path(text: str) -> DatasetCard | None:
     if path.suffix == ".json" and path.is_file():
         return DatasetCard(name=path.stem, reader=PluginSpec(name="index", file=str(path)))
     if path.suffix in {".txt", ".csv"} and path.is_file():
-        return DatasetCard(name=path.stem, reader=PluginSpec(name="list", files=str(path)))
+        delimiter = "," if path.suffix == ".csv" else " "
+        return DatasetCard(name=path.stem, reader=PluginSpec(name="list", files=str(path), delimiter=delimiter))
     if path.is_dir() and any(path.iterdir()):
         return DatasetCard(name=path.name, reader=PluginSpec(name="folder", root=str(path)))
     return None

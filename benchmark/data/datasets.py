@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -106,6 +106,18 @@ def select_videos(
     return videos
 
 
+def origins(loaded: Iterable[tuple[Word, Listing]]) -> dict[str, Any]:
+    """Per dataset word: hash of the index, preprocessing settings, and what was left out of it and why."""
+    return {
+        word.label: {
+            "index_sha256": listing.fingerprint,
+            "preprocessing": {key: value for key, value in listing.meta.items() if key != "skipped"},
+            "left_out": [*listing.skipped, *map(str, listing.meta.get("skipped", ()))],
+        }
+        for word, listing in loaded
+    }
+
+
 class FaceDataset(Dataset[dict[str, Any]]):
     """Frames or clips of a list of videos.
 
@@ -116,6 +128,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
         needs: optional parts the detector asks for, out of parsing, mask, landmarks.
         clip: cut clips instead of frames.
         seed: augmentation seed; a sample depends on (seed, epoch, index) only.
+        origin: facts about the indexes read, for provenance (see ``origins``).
 
     Raises:
         DataError: no videos, or the first video of a dataset lacks a needed part.
@@ -130,6 +143,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
         needs: frozenset[str] = frozenset(),
         clip: ClipConfig | None = None,
         seed: int = 0,
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         if not videos:
             raise DataError("There are no videos to read.")
@@ -138,6 +152,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
         self.parts = sorted(needs & PARTS.keys())
         self.clip = clip
         self.seed = seed
+        self.origin = dict(origin or {})
         self.short_videos = 0
         self.videos, self._owner, self._position = self._layout(list(videos))
         self.labels = np.array([self.videos[i].record.label for i in self._owner], dtype=np.int64)
@@ -240,11 +255,11 @@ class FaceDataset(Dataset[dict[str, Any]]):
 
     def _check_first_of_each(self) -> None:
         """Fail before training when a dataset's bytes or needed parts are not there at all."""
-        seen: set[str] = set()
+        seen: set[tuple[str, int]] = set()
         for video in self.videos:
-            if video.dataset in seen:
+            if (video.dataset, video.record.label) in seen:
                 continue
-            seen.add(video.dataset)
+            seen.add((video.dataset, video.record.label))
             key = video.frames[0]
             if not video.source.has(key):
                 video.source.read(key)  # raises with the places looked at

@@ -122,7 +122,7 @@ def canonical_key(path: str, known_folders: Iterable[str] = ()) -> str:
 
     Args:
         path: relative or absolute, Windows or POSIX, with or without ``./datasets/rgb/`` and the like.
-        known_folders: dataset folder names; an absolute path is cut to start at the last-rooted one of them.
+        known_folders: dataset folder names; an absolute path is cut to start at the first of them.
 
     Raises:
         DataError: the path climbs out of the data root (``..``), or is absolute and names no known folder.

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from loguru import logger
 
@@ -38,7 +39,7 @@ class Listing:
     records: tuple[VideoRecord, ...]
     source: ByteSource
     fingerprint: str
-    meta: Mapping[str, object] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
 
 

@@ -49,12 +49,6 @@ class ByteSource:
             return False
         return key in place if isinstance(place, Store) else (place / key).is_file()
 
-    def store_meta(self, key: str) -> Path | None:
-        """``meta.json`` of the store that holds ``key``, if it has one."""
-        place = self._place(key)
-        meta = place.path / "meta.json" if isinstance(place, Store) else None
-        return meta if meta is not None and meta.is_file() else None
-
     def _place(self, key: str) -> Store | Path:
         folder = key.split("/", 1)[0]
         if folder not in self._found:

@@ -214,7 +214,13 @@ def decode_landmarks(value: bytes, key: str) -> np.ndarray:
         DataError: neither form fits.
     """
     if value[:6] == b"\x93NUMPY":
-        return np.load(io.BytesIO(value), allow_pickle=False).astype(np.float32)
+        try:
+            points = np.load(io.BytesIO(value), allow_pickle=False).astype(np.float32)
+        except (ValueError, EOFError, OSError) as error:
+            raise DataError(f"Landmarks '{key}': damaged .npy file ({error}).") from None
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise DataError(f"Landmarks '{key}' have shape {points.shape}; expected (points, 2).")
+        return points
     dtype = {648: np.int32, 1296: np.int64}.get(len(value))
     if dtype is None:
         raise DataError(f"Landmarks '{key}' have {len(value)} bytes; expected an .npy file, 648 or 1296 bytes.")
