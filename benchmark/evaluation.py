@@ -17,6 +17,25 @@ from benchmark.predictions import Predictions
 from benchmark.results import result_table
 
 
+def video_scores(predictions: Predictions) -> metrics.Scores:
+    """Mean score per video, videos in first-seen order.
+
+    Raises:
+        DataError: a video has frames of both labels.
+    """
+    try:
+        return metrics.to_videos(predictions.label, predictions.score, _video_ids(predictions))[0]
+    except ValueError as error:
+        raise DataError(str(error)) from None
+
+
+def video_classes(predictions: Predictions) -> list[str]:
+    """Class string of every video (the part of its id before the slash), in the order of ``video_scores``."""
+    return [
+        video.split("/", 1)[0] for video in dict(zip(_video_ids(predictions), predictions.video, strict=True)).values()
+    ]
+
+
 def metrics_of(predictions: Predictions) -> dict[str, dict[str, float | None]]:
     """Frame-level and video-level metrics (see ``benchmark.metrics.summary``).
 
@@ -24,12 +43,11 @@ def metrics_of(predictions: Predictions) -> dict[str, dict[str, float | None]]:
         DataError: a video has frames of both labels.
     """
     frame = metrics.Scores(predictions.label, predictions.score)
-    ids = [f"{dataset}:{video}" for dataset, video in zip(predictions.dataset, predictions.video, strict=True)]
-    try:
-        video, _ = metrics.to_videos(predictions.label, predictions.score, ids)
-    except ValueError as error:
-        raise DataError(str(error)) from None
-    return {"frame": metrics.summary(frame), "video": metrics.summary(video)}
+    return {"frame": metrics.summary(frame), "video": metrics.summary(video_scores(predictions))}
+
+
+def _video_ids(predictions: Predictions) -> list[str]:
+    return [f"{dataset}:{video}" for dataset, video in zip(predictions.dataset, predictions.video, strict=True)]
 
 
 def flat_metrics(levels: dict[str, dict[str, float | None]]) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.data.cards import DatasetCard, all_cards
-from benchmark.protocols import builtin_protocols
+from benchmark.protocols import Protocol, builtin_protocols
 from benchmark.registry import AUGMENTATIONS, BACKBONES, DATASETS, DETECTORS, LAYOUTS, Registry
 
 REGISTRIES: dict[str, Registry] = {
@@ -32,10 +32,15 @@ def print_lists(kinds: Iterable[str], indexes: Path) -> None:
 def _rows(kind: str) -> list[tuple[str, str]]:
     if kind == "protocols":
         return [
-            (name, f"{protocol.title} (train {', '.join(protocol.train)}; test {', '.join(protocol.test)})")
-            for name, protocol in sorted(builtin_protocols().items())
+            (name, f"{protocol.title} ({_folds(protocol)})") for name, protocol in sorted(builtin_protocols().items())
         ]
     return [(entry.name, entry.summary) for entry in REGISTRIES[kind].entries()]
+
+
+def _folds(protocol: Protocol) -> str:
+    if protocol.folds:
+        return f"{len(protocol.folds)} runs: {', '.join(protocol.folds)}"
+    return f"train {', '.join(protocol.train)}; test {', '.join(protocol.test)}"
 
 
 def _datasets(indexes: Path) -> Table:

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Literal
+
+from pydantic import model_validator
 
 from benchmark.config import CONFIG_DIR, Section, Settings
 from benchmark.errors import ConfigError, closest
 from benchmark.schema import SelectConfig
+
+
+class Fold(Section):
+    """One train/test combination of a protocol that has several (leave-one-out over domains)."""
+
+    train: list[str]
+    """Dataset words trained on."""
+    val: list[str] | None = None
+    """Dataset words whose val split selects the checkpoint; null = those of train."""
+    test: list[str]
+    """Dataset words tested."""
 
 
 class Protocol(Section):
@@ -19,16 +33,35 @@ class Protocol(Section):
     """Raised whenever a number could change."""
     title: str = ""
     """One line for lists."""
-    train: list[str]
+    train: list[str] = []
     """Dataset words trained on."""
     val: list[str] | None = None
     """Dataset words whose val split selects the checkpoint; null = those of train."""
-    test: list[str]
+    test: list[str] = []
     """Dataset words tested."""
+    folds: dict[str, Fold] = {}
+    """Several train/test combinations by name, instead of train and test; each is a run of its own."""
+    metrics: Literal["detection", "fas"] = "detection"
+    """fas adds HTER, TPR@FPR=1 % and the APCER family to the result files."""
     select: SelectConfig | None = None
     """Selection rule; null = the detector's."""
     source: str = ""
     """Paper and table it follows."""
+
+    @model_validator(mode="after")
+    def _either(self) -> Protocol:
+        if bool(self.folds) == bool(self.train or self.test):
+            raise ValueError(f"protocol {self.name} needs either train and test, or folds")
+        return self
+
+    def runs(self) -> dict[str, Fold]:
+        """Its folds by name; a protocol without folds has one with an empty name."""
+        return self.folds or {"": Fold(train=self.train, val=self.val, test=self.test)}
+
+
+def in_world(words: list[str], world: str | None) -> list[str]:
+    """Dataset words moved into a world: ``FF++`` in ``demo`` is ``demo/FF++``; without a world, as they are."""
+    return [word if world is None or word.startswith(f"{world}/") else f"{world}/{word}" for word in words]
 
 
 @cache

@@ -27,6 +27,11 @@ def file_name(dataset: str) -> str:
     return dataset.replace("/", "_")
 
 
+def result_path(run: Path, dataset: str) -> Path:
+    """Where the result file of a dataset word is in a run folder."""
+    return run / "results" / f"{file_name(dataset)}.json"
+
+
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
     """Write a result file atomically, keys in a fixed order."""
     atomic_write_text(path, json.dumps(result, indent=1, sort_keys=True, allow_nan=False) + "\n")

@@ -179,6 +179,8 @@ class EvaluationConfig(Section):
     """Score what can be read when frames are missing, and record how many are."""
     select: SelectConfig = SelectConfig()
     """Checkpoint selection."""
+    metrics: Literal["detection", "fas"] = "detection"
+    """fas adds HTER, TPR@FPR=1 % and the APCER family to the result files."""
 
 
 class PathsConfig(Section):
@@ -192,11 +194,26 @@ class PathsConfig(Section):
     """Run folders."""
 
 
+class ProtocolRef(Section):
+    """Which protocol a run belongs to."""
+
+    name: str
+    """Its name."""
+    version: int
+    """Its version."""
+    fold: str = ""
+    """Which of its runs, when it has several."""
+    world: str | None = None
+    """World its dataset words were moved into (demo), or null for the real datasets."""
+
+
 class RunConfig(Section):
     """A whole run."""
 
     name: str | None = None
     """Name of the run folder; null = the file's stem."""
+    protocol: ProtocolRef | None = None
+    """Set by --protocol."""
     detector: PluginSpec
     """The method and its options: python -m benchmark list detectors."""
     backbone: PluginSpec | None = None

@@ -6,6 +6,7 @@ import inspect
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from loguru import logger
 
 from backbones.base import NORMALIZATIONS, Normalization
 from backbones.weights import STATISTICS_FILE, file_hash, write_statistics
+from benchmark import metrics_fas
 from benchmark.build import create_detector
 from benchmark.config import Settings, checked_options
 from benchmark.data.cards import Word
@@ -20,9 +22,11 @@ from benchmark.data.datasets import FaceDataset, check_overlap, origins, select_
 from benchmark.data.readers import Listing, load_words
 from benchmark.data.transforms import EvalTransform
 from benchmark.errors import ConfigError
-from benchmark.evaluation import flat_metrics, metrics_of
+from benchmark.evaluation import flat_metrics, metrics_of, video_classes, video_scores
+from benchmark.metrics_fas import equal_error_point, error_rates
+from benchmark.predictions import Predictions
 from benchmark.registry import AUGMENTATIONS, BACKBONES
-from benchmark.results import SCHEMA, file_name, now, provenance, result_table, write_result
+from benchmark.results import SCHEMA, file_name, now, provenance, result_path, result_table, write_result
 from benchmark.schema import ClipConfig, RunConfig
 from detectors.base import Detector
 from training.distributed import Processes
@@ -157,6 +161,33 @@ def validator(
     return validate
 
 
+@dataclass(frozen=True)
+class Threshold:
+    """An operating point and where it comes from.
+
+    Attributes:
+        value: a score above it means fake.
+        origin: the data and the rule it was taken from.
+    """
+
+    value: float
+    origin: str
+
+
+def operating_threshold(
+    detector: Detector, dataset: FaceDataset, config: RunConfig, inputs: InputFormat, group: Processes
+) -> Threshold:
+    """Video-level threshold on P(fake) at the equal-error point of the validation set.
+
+    The rule is that of the FAS tables (last threshold of a 1e-4 grid on P(real) with the smallest |FRR - FAR|).
+    """
+    scored = score_dataset(detector, dataset, config, inputs, group, "validation")
+    video = video_scores(scored.predictions)
+    point = equal_error_point(1.0 - video.scores, video.labels == 0)
+    names = ", ".join(sorted({video.dataset for video in dataset.videos}))
+    return Threshold(1.0 - point.threshold, f"equal error rate of the videos in the val split of {names}")
+
+
 def score_test_sets(
     detector: Detector,
     config: RunConfig,
@@ -165,8 +196,17 @@ def score_test_sets(
     run: Path,
     group: Processes,
     weights: Path | None,
+    threshold: Threshold | None = None,
 ) -> list[dict[str, Any]]:
     """Score every test set, write predictions and result files, return the results.
+
+    Args:
+        detector: trained; on the process's device.
+        config, inputs, group: as everywhere.
+        datasets: test sets by dataset word.
+        run: run folder.
+        weights: file the detector was loaded from.
+        threshold: operating point from development data, if there is any.
 
     Files: ``run/predictions/NAME.csv`` and ``run/results/NAME.json``.
     """
@@ -183,6 +223,7 @@ def score_test_sets(
             "schema": SCHEMA,
             "dataset": word,
             "detector": config.detector.name,
+            "protocol": config.protocol.model_dump() if config.protocol else None,
             "metrics": metrics_of(scored.predictions),
             "counts": {
                 **dataset.summary(),
@@ -205,9 +246,23 @@ def score_test_sets(
         for level, values in result["metrics"].items():
             if values["auc"] is None:
                 logger.warning("{}: only one class at {} level; AUC, EER and AP are undefined.", word, level)
-        write_result(run / "results" / f"{file_name(word)}.json", result)
+        result["operating_point"] = _operating_point(scored.predictions, threshold, config)
+        write_result(result_path(run, word), result)
         results.append(result)
     return results
+
+
+def _operating_point(predictions: Predictions, threshold: Threshold | None, config: RunConfig) -> dict[str, Any] | None:
+    """Video-level error rates at the development threshold; the FAS block when the protocol asks for it."""
+    video = video_scores(predictions)
+    live_threshold = None if threshold is None else 1.0 - threshold.value
+    point: dict[str, Any] = {}
+    if threshold is not None and live_threshold is not None:
+        rates = error_rates(1.0 - video.scores, video.labels == 0, live_threshold)
+        point = {"threshold": threshold.value, "origin": threshold.origin, "far": rates.far, "frr": rates.frr}
+    if config.evaluation.metrics == "fas":
+        point["fas"] = metrics_fas.summary(video, video_classes(predictions), live_threshold)
+    return point or None
 
 
 def report(results: Sequence[dict[str, Any]], run: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from loguru import logger
@@ -9,6 +11,7 @@ from loguru import logger
 from benchmark.config import Settings
 from benchmark.data.datasets import FaceDataset
 from benchmark.errors import ConfigError
+from benchmark.results import read_result, result_path, result_table
 from benchmark.schema import RunConfig
 from training.distributed import Processes
 from training.pipeline import (
@@ -16,6 +19,7 @@ from training.pipeline import (
     describe,
     evaluation_set,
     input_format,
+    operating_threshold,
     refuse_overlap,
     report,
     save_run_facts,
@@ -50,6 +54,14 @@ class Session:
             others["validation set"] = self.val
         refuse_overlap(config, self.train, others)
 
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to resume from."""
+        return (self.run / "checkpoints" / "last.json").is_file()
+
+    def is_finished(self) -> bool:
+        """Whether every test set has its result file."""
+        return bool(self.tests) and all(result_path(self.run, word).is_file() for word in self.tests)
+
     def show_plan(self) -> None:
         """Print data, parameter groups and plan."""
         others = {} if self.val is None else {"val": self.val}
@@ -63,12 +75,14 @@ class Session:
         Returns:
             Exit status: 0, or 128 + signal number when stopped by a signal (the run can be resumed).
         """
+        trainer = self._trainer()
+        if resume:
+            trainer.resume()  # before anything is written: it may refuse
         if self.group.is_main:
             save_run_facts(self.run, self.config, self.inputs)
         self.group.barrier()
-        trainer = self._trainer()
         try:
-            trainer.fit(resume)
+            trainer.fit()
         except Interrupted as stop:
             return stop.exit_code
         which = "best" if trainer.store.pointer("best") else "last"
@@ -78,7 +92,12 @@ class Session:
             logger.warning("{} training samples could not be read and were left out.", trainer.progress.unreadable)
         if not self.detector.can_predict:
             return 0
-        results = score_test_sets(self.detector, self.config, self.inputs, self.tests, self.run, self.group, weights)
+        threshold = None
+        if self.val is not None:
+            threshold = operating_threshold(self.detector, self.val, self.config, self.inputs, self.group)
+        results = score_test_sets(
+            self.detector, self.config, self.inputs, self.tests, self.run, self.group, weights, threshold
+        )
         if self.group.is_main:
             report(results, self.run)
         return 0
@@ -111,6 +130,18 @@ class Session:
         self.detector.to(self.group.device)
         if self.group.is_main:
             logger.info("Testing the {} checkpoint: {}", which, weights)
+
+
+def report_folds(configs: Sequence[RunConfig]) -> None:
+    """Print one table over the runs of a protocol, with their mean."""
+    results = []
+    for config in configs:
+        folder = config.paths.runs / str(config.name) / "results"
+        assert config.protocol is not None
+        for path in sorted(folder.glob("*.json")):
+            result = read_result(path)
+            results.append({**result, "dataset": f"{config.protocol.fold}: {result['dataset']}"})
+    sys.stdout.write(result_table(results))
 
 
 class _MainFirst:

@@ -1,44 +1,83 @@
-"""Command-line options merged into a run's settings."""
+"""Command-line options merged into the settings of one run, or of every run of a protocol."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmark.config import CONFIG_DIR, Settings
 from benchmark.errors import ConfigError
-from benchmark.protocols import get_protocol
+from benchmark.protocols import Fold, Protocol, get_protocol, in_world
 from benchmark.schema import RunConfig
 
 
-def settings_from(options: argparse.Namespace, overrides: list[str]) -> tuple[RunConfig, Settings]:
+class Run(NamedTuple):
+    """Validated settings of one run, and where each value came from."""
+
+    config: RunConfig
+    settings: Settings
+
+
+def runs_from(options: argparse.Namespace, overrides: list[str]) -> list[Run]:
     """The configuration file, the protocol, the dataset words and the overrides, merged in this order.
+
+    Args:
+        options: ``detector``, ``test``, ``allow_missing``, ``name``, and where the command has them ``train``, ``val``,
+            ``protocol``, ``world``.
+        overrides: ``key=value`` words.
+
+    Returns:
+        One run; several for a protocol with folds.
 
     Raises:
         ConfigError: a wrong key or value, or contradicting options.
     """
+    given = vars(options)
+    words = {key: given[key] for key in ("train", "val", "test") if given.get(key)}
+    if not given.get("protocol"):
+        if given.get("world"):
+            raise ConfigError("--world goes with --protocol; write the world into the words: --train demo/FF++")
+        return [_run(options, overrides, words, None)]
+    if words:
+        raise ConfigError(f"--protocol names the data sets itself; leave out --{', --'.join(words)}.")
+    protocol = get_protocol(options.protocol)
+    return [
+        _run(options, overrides, _fold_words(fold, given.get("world")), (protocol, name))
+        for name, fold in protocol.runs().items()
+    ]
+
+
+def _fold_words(fold: Fold, world: str | None) -> dict[str, list[str]]:
+    words = {"train": fold.train, "test": fold.test} | ({"val": fold.val} if fold.val is not None else {})
+    return {key: in_world(value, world) for key, value in words.items()}
+
+
+def _run(
+    options: argparse.Namespace,
+    overrides: list[str],
+    words: dict[str, list[str]],
+    part: tuple[Protocol, str] | None,
+) -> Run:
     path = config_path(options.detector)
     settings = Settings.from_file(path)
-    settings.values.setdefault("name", path.stem)
-    words = {"train": getattr(options, "train", None), "val": getattr(options, "val", None), "test": options.test}
-    if getattr(options, "protocol", None):
-        given = [f"--{key}" for key, value in words.items() if value]
-        if given:
-            raise ConfigError(f"--protocol names the data sets itself; leave out {', '.join(given)}.")
-        protocol = get_protocol(options.protocol)
-        words = {"train": protocol.train, "val": protocol.val, "test": protocol.test}
+    name = options.name or settings.values.get("name") or path.stem
+    if part is not None:
+        protocol, fold = part
+        reference = {"name": protocol.name, "version": protocol.version, "fold": fold, "world": options.world}
+        settings.set(("protocol",), reference, "--protocol")
+        settings.set(("evaluation", "metrics"), protocol.metrics, f"protocol {protocol.name}")
         if protocol.select is not None:
             settings.set(("evaluation", "select"), protocol.select.model_dump(), f"protocol {protocol.name}")
+        name = f"{name}/{fold}" if fold else name
+    settings.set(("name",), name, "--name")
     for key, value in words.items():
-        if value:
-            settings.set(("data", key), list(value), f"--{key}")
-    if getattr(options, "name", None):
-        settings.set(("name",), options.name, "--name")
+        settings.set(("data", key), list(value), f"--{key}")
     if options.allow_missing:
         settings.set(("evaluation", "allow_missing"), True, "--allow-missing")
     for override in overrides:
         settings.override(override)
-    return settings.validate(RunConfig), settings
+    return Run(settings.validate(RunConfig), settings)
 
 
 def config_path(text: str) -> Path:

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from benchmark.cli import guarded, setup_logging, split_overrides
-from benchmark.config import PluginSpec
+from benchmark.config import PluginSpec, Settings
+from benchmark.errors import ConfigError
 from benchmark.schema import RunConfig
+
+if TYPE_CHECKING:
+    from training.distributed import Processes
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -26,6 +31,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--weights", required=True, metavar="W", help="run folder, .safetensors, .pth or hf-hub:...")
     parser.add_argument("--test", nargs="+", metavar="DATASET", help="datasets to score, e.g. CDFv2 DFDC")
     parser.add_argument("--protocol", metavar="NAME", help="test sets of a protocol, by name or YAML file")
+    parser.add_argument("--world", metavar="W", help="move the protocol's datasets into a world: demo")
     parser.add_argument("--plugins", nargs="+", default=[], metavar="P", help="own plugins: .py files or module names")
     parser.add_argument("--name", help="run folder to write into (default: CONFIG_test)")
     parser.add_argument(
@@ -36,40 +42,41 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
-    """Load weights, score, report; see ``parse``."""
+    """Load weights, score, report, for every run of a protocol in turn; see ``parse``."""
     from benchmark.registry import load_plugin
     from training.distributed import processes
-    from training.settings import config_path, settings_from
+    from training.settings import config_path, runs_from
 
     for plugin in options.plugins:
         load_plugin(plugin)
     options.name = options.name or f"{config_path(options.detector).stem}_test"
-    config, settings = settings_from(options, overrides)
-    config = without_initial_weights(config)
-    with processes(config.trainer.device) as group:
+    runs = runs_from(options, overrides)
+    with processes(runs[0].config.trainer.device) as group:
         setup_logging(main=group.is_main)
-        from training.pipeline import (
-            build_detector,
-            evaluation_set,
-            input_format,
-            report,
-            save_run_facts,
-            score_test_sets,
-        )
-
-        detector = build_detector(config, settings)
-        weights = detector.load_weights(options.weights)
-        detector.to(group.device)
-        inputs = input_format(config, detector)
-        sets = [evaluation_set(config, detector, inputs, [word], "test") for word in config.data.test]
-        folder = config.paths.runs / str(config.name)
-        if group.is_main:
-            save_run_facts(folder, config, inputs)
-        tests = {dataset.videos[0].dataset: dataset for dataset in sets}
-        results = score_test_sets(detector, config, inputs, tests, folder, group, weights)
-        if group.is_main:
-            report(results, folder)
+        for config, settings in runs:
+            fold = config.protocol.fold if config.protocol else ""
+            weights = f"{options.weights}/{fold}" if fold else options.weights
+            _score(without_initial_weights(config), settings, weights, group)
     return 0
+
+
+def _score(config: RunConfig, settings: Settings, reference: str, group: Processes) -> None:
+    from training.pipeline import build_detector, evaluation_set, input_format, report, save_run_facts, score_test_sets
+
+    if not config.data.test:
+        raise ConfigError("Nothing to score: give --test DATASET ... or --protocol NAME.")
+    detector = build_detector(config, settings)
+    weights = detector.load_weights(reference)
+    detector.to(group.device)
+    inputs = input_format(config, detector)
+    sets = [evaluation_set(config, detector, inputs, [word], "test") for word in config.data.test]
+    folder = config.paths.runs / str(config.name)
+    if group.is_main:
+        save_run_facts(folder, config, inputs)
+    tests = {dataset.videos[0].dataset: dataset for dataset in sets}
+    results = score_test_sets(detector, config, inputs, tests, folder, group, weights)
+    if group.is_main:
+        report(results, folder)
 
 
 def without_initial_weights(config: RunConfig) -> RunConfig:

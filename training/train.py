@@ -33,6 +33,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--protocol", metavar="NAME", help="train, selection and test sets by protocol name or YAML file"
     )
+    parser.add_argument("--world", metavar="W", help="move the protocol's datasets into a world: demo")
     parser.add_argument("--plugins", nargs="+", default=[], metavar="P", help="own plugins: .py files or module names")
     parser.add_argument("--name", help="run name (default: the configuration's file name)")
     parser.add_argument("--resume", action="store_true", help="continue the run of this name exactly where it stopped")
@@ -46,29 +47,35 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
-    """Train and test; see ``parse``."""
+    """Train and test, every run of a protocol in turn; see ``parse``."""
     from benchmark.registry import load_plugin
-    from training.settings import settings_from
+    from training.distributed import processes
+    from training.settings import runs_from
 
     for plugin in options.plugins:
         load_plugin(plugin)
-    config, settings = settings_from(options, overrides)
-
-    from training.distributed import processes  # imports torch: a typing error is answered before that
-
-    with processes(config.trainer.device) as group:
+    runs = runs_from(options, overrides)
+    with processes(runs[0].config.trainer.device) as group:
         setup_logging(main=group.is_main)
-        from training.session import Session
+        from training.session import Session, report_folds
 
-        session = Session(config, settings, group)
-        if options.dry_run:
-            session.show_plan()
-            return 0
-        _claim_folder(session.run, options)
-        return session.train_and_test(resume=options.resume)
+        for config, settings in runs:
+            session = Session(config, settings, group)
+            if options.dry_run:
+                session.show_plan()
+                continue
+            if options.resume and session.is_finished():
+                continue
+            _claim_folder(session.run, options, several=len(runs) > 1)
+            status = session.train_and_test(resume=options.resume and session.has_checkpoint())
+            if status:
+                return status
+        if len(runs) > 1 and not options.dry_run and group.is_main:
+            report_folds([run.config for run in runs])
+    return 0
 
 
-def _claim_folder(folder: Path, options: argparse.Namespace) -> None:
+def _claim_folder(folder: Path, options: argparse.Namespace, several: bool) -> None:
     """Refuse to mix two runs in one folder."""
     from benchmark.errors import ConfigError
 
@@ -82,7 +89,7 @@ def _claim_folder(folder: Path, options: argparse.Namespace) -> None:
             f"{folder} holds an earlier run. Continue it with --resume, replace it with --overwrite, "
             "or give this one another --name."
         )
-    elif options.resume and not (folder / "checkpoints" / "last.json").is_file():
+    elif options.resume and not several and not (folder / "checkpoints" / "last.json").is_file():
         raise ConfigError(f"--resume: {folder} has no checkpoint to continue from.")
 
 

@@ -127,18 +127,13 @@ class Trainer:
 
     # ------------------------------------------------------------------ the run, in order of time
 
-    def fit(self, resume: bool = False) -> Progress:
-        """Train to the end.
-
-        Args:
-            resume: continue from the last checkpoint.
+    def fit(self) -> Progress:
+        """Train to the end, from the start or from where ``resume`` put it.
 
         Raises:
             TrainingError: a non-finite loss (the batch is saved), or unreadable samples with data.on_error=fail.
             Interrupted: SIGINT or SIGTERM; the state was saved.
         """
-        if resume:
-            self._load_state()
         batches = iter(self._loader())
         window, run_started = _Window(), time.monotonic() - self.progress.seconds
         with _StopSignals(self):
@@ -339,8 +334,12 @@ class Trainer:
             self.store.save(self.progress.step, self.detector.state_dict(), state, self.metadata, best)
         self.group.barrier()
 
-    def _load_state(self) -> None:
-        """Restore weights, optimisers and counters exactly."""
+    def resume(self) -> None:
+        """Restore weights, optimisers and counters of the last checkpoint exactly.
+
+        Raises:
+            ConfigError: settings that shape the weights differ from the run's.
+        """
         from safetensors.torch import load_file
 
         state = self.store.load_state("last")
