@@ -48,8 +48,17 @@ class DataConfig(Section):
     """Dataset words whose test split is scored; one result file each."""
     image_size: int | None = Field(None, ge=8)
     """Side of the square input in pixels; null = what the backbone was built for."""
-    resize: Literal["pil_bicubic", "pil_bilinear", "cv2_cubic", "cv2_linear", "cv2_area"] = "pil_bicubic"
-    """Library and filter of the resize; part of the number."""
+    resize: Literal[
+        "pil_bicubic",
+        "pil_bilinear",
+        "pil_lanczos",
+        "cv2_cubic",
+        "cv2_linear",
+        "cv2_area",
+        "torch_bicubic",
+        "torch_bilinear",
+    ] = "pil_bicubic"
+    """Library and filter of the resize in evaluation; part of the number."""
     eval_transform: Literal["direct", "center_crop"] = "direct"
     """direct: the whole crop to image_size; center_crop: the middle 87.5 %."""
     normalize: Literal["backbone", "imagenet", "vggface2", "half", "none"] | dict[str, list[float]] = "backbone"
@@ -83,6 +92,8 @@ class OptimizerConfig(Section):
     """Learning rate per 256 samples of the global batch."""
     weight_decay: float = Field(0.05, ge=0)
     """Not applied to 1-D tensors and to what the detector exempts."""
+    decay_vectors: bool = False
+    """Apply weight decay to biases, norms and tokens too (plain torch optimisers, as in DeepfakeBench and FAS)."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Adam's moment decay rates."""
     eps: float = 1e-8
@@ -137,10 +148,14 @@ class ScheduleConfig(Section):
 class SelectConfig(Section):
     """Which checkpoint is tested. Only validation data is looked at."""
 
-    metric: Literal["loss", "auc", "eer", "ap", "acc", "last"] = "auc"
-    """Criterion on the validation set (loss = cross entropy over all samples); last = the final weights."""
+    metric: Literal["loss", "auc", "eer", "ap", "acc", "hter", "last"] = "auc"
+    """Criterion on the validation set (loss = cross entropy over all samples, hter = at the set's own equal-error
+    point, always per video); last = the final weights."""
     level: Level = "video"
     """Level of auc, eer, ap and acc."""
+    rule: Literal["validation", "published"] = "validation"
+    """validation: only development data is looked at. published: the best of all evaluations ON THE TEST SET, as
+    published FAS tables do; such results are marked and the last weights are reported beside them."""
 
 
 class TrainerConfig(Section):

@@ -335,7 +335,7 @@ def group_parameters(
     groups: dict[tuple[int, bool], ParameterGroup] = {}
     for name, parameter in named.items():
         layer = layers.get(name, top) if settings.layer_decay is not None else top
-        decays = parameter.ndim > 1 and name not in exempt
+        decays = settings.decay_vectors or (parameter.ndim > 1 and name not in exempt)
         scale = 1.0 if settings.layer_decay is None else settings.layer_decay ** (top - layer)
         group = groups.setdefault(
             (layer, decays),

@@ -16,7 +16,8 @@ from backbones.base import NORMALIZATIONS, Normalization
 from backbones.weights import STATISTICS_FILE, file_hash, write_statistics
 from benchmark import metrics_fas
 from benchmark.build import create_detector
-from benchmark.config import Settings, checked_options
+from benchmark.config import Settings
+from benchmark.data.augmentation import build_augmentation
 from benchmark.data.cards import Word
 from benchmark.data.datasets import FaceDataset, check_overlap, origins, select_videos
 from benchmark.data.readers import Listing, load_words
@@ -25,7 +26,7 @@ from benchmark.errors import ConfigError
 from benchmark.evaluation import flat_metrics, metrics_of, video_classes, video_scores
 from benchmark.metrics_fas import equal_error_point, error_rates
 from benchmark.predictions import Predictions
-from benchmark.registry import AUGMENTATIONS, BACKBONES
+from benchmark.registry import BACKBONES
 from benchmark.results import SCHEMA, file_name, now, provenance, result_path, result_table, write_result
 from benchmark.schema import ClipConfig, RunConfig
 from detectors.base import Detector
@@ -87,15 +88,13 @@ def training_set(config: RunConfig, detector: Detector, inputs: InputFormat, set
     loaded = _load(config, config.data.train, "train")
     counts = config.data.frames
     videos = select_videos(loaded, counts.train, config.data.frame_select, counts.train_real)
-    builder = AUGMENTATIONS.get(config.augmentation.name)
-    options = checked_options(
-        builder,
-        config.augmentation.options,
+    augmentation = build_augmentation(
+        config.augmentation.name,
+        inputs.size,
+        inputs.mean,
         settings.section("augmentation"),
-        prefix="augmentation",
-        skip=("size", "mean"),
+        **config.augmentation.options,
     )
-    augmentation = builder(inputs.size, inputs.mean, **options)
     return FaceDataset(
         videos,
         _transform(config, inputs),
@@ -156,7 +155,9 @@ def validator(
 
     def validate() -> dict[str, float | None]:
         scored = score_dataset(detector, dataset, config, inputs, group, "validation")
-        return flat_metrics(metrics_of(scored.predictions))
+        video = video_scores(scored.predictions)
+        hter = equal_error_point(1.0 - video.scores, video.labels == 0).hter
+        return {**flat_metrics(metrics_of(scored.predictions)), "hter": hter}
 
     return validate
 
@@ -197,6 +198,7 @@ def score_test_sets(
     group: Processes,
     weights: Path | None,
     threshold: Threshold | None = None,
+    selection: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Score every test set, write predictions and result files, return the results.
 
@@ -207,6 +209,7 @@ def score_test_sets(
         run: run folder.
         weights: file the detector was loaded from.
         threshold: operating point from development data, if there is any.
+        selection: how the weights were chosen.
 
     Files: ``run/predictions/NAME.csv`` and ``run/results/NAME.json``.
     """
@@ -233,6 +236,7 @@ def score_test_sets(
             },
             "missing": list(scored.missing[:100]),
             "data": {"fingerprint": dataset.fingerprint(), "origin": dataset.origin},
+            "selection": selection,
             "weights": {"file": str(weights) if weights else None, "sha256": file_hash(weights) if weights else None},
             "parameters": sum(p.numel() for p in detector.parameters()),
             "samples_per_second": round(len(dataset) / seconds, 2),

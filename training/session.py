@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from loguru import logger
 
@@ -85,22 +86,33 @@ class Session:
             trainer.fit()
         except Interrupted as stop:
             return stop.exit_code
-        which = "best" if trainer.store.pointer("best") else "last"
-        weights = trainer.store.weights_path(which)
-        self._load_selected(weights, which)
         if trainer.progress.unreadable:
             logger.warning("{} training samples could not be read and were left out.", trainer.progress.unreadable)
         if not self.detector.can_predict:
             return 0
-        threshold = None
-        if self.val is not None:
-            threshold = operating_threshold(self.detector, self.val, self.config, self.inputs, self.group)
-        results = score_test_sets(
-            self.detector, self.config, self.inputs, self.tests, self.run, self.group, weights, threshold
-        )
+        which = "best" if trainer.store.pointer("best") else "last"
+        results = self._test(trainer, which, self.run)
+        if self.config.evaluation.select.rule == "published":
+            last = self._test(trainer, "last", self.run / "last_weights")
+            results += [{**result, "dataset": f"{result['dataset']} (last weights)"} for result in last]
         if self.group.is_main:
             report(results, self.run)
         return 0
+
+    def _test(self, trainer: Trainer, which: str, folder: Path) -> list[dict[str, Any]]:
+        """Score the test sets with one of the run's checkpoints."""
+        weights = trainer.store.weights_path(which)
+        self._load_selected(weights, which)
+        select, progress = self.config.evaluation.select, trainer.progress
+        selection = {**select.model_dump(), "checkpoint": which, "step": trainer.store.pointer(which).step}  # type: ignore[union-attr]
+        if select.rule == "published":
+            selection["mean_of_last_evaluations"] = sum(progress.recent) / max(1, len(progress.recent))
+        threshold = None
+        if self.val is not None and select.rule == "validation":
+            threshold = operating_threshold(self.detector, self.val, self.config, self.inputs, self.group)
+        return score_test_sets(
+            self.detector, self.config, self.inputs, self.tests, folder, self.group, weights, threshold, selection
+        )
 
     def _trainer(self) -> Trainer:
         config = self.config
@@ -116,8 +128,11 @@ class Session:
             if config.data.test:
                 raise ConfigError(f"Detector {config.detector.name} makes no predictions; leave out --test.")
             return None, {}
-        val = None
-        if config.evaluation.select.metric != "last":
+        val, select = None, config.evaluation.select
+        if select.rule == "published":
+            logger.warning("evaluation.select.rule is 'published': the checkpoint is chosen on the TEST set.")
+            val = evaluation_set(config, self.detector, self.inputs, config.data.test, "test")
+        elif select.metric != "last":
             val = evaluation_set(config, self.detector, self.inputs, validation_words(config), "val")
         tests = {word: evaluation_set(config, self.detector, self.inputs, [word], "test") for word in config.data.test}
         return val, {dataset.videos[0].dataset: dataset for dataset in tests.values()}

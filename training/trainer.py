@@ -36,6 +36,7 @@ from training.journal import Journal
 from training.optimizer import build_optimizer, peak_learning_rate, set_learning_rate
 from training.schedule import learning_rate
 
+RECENT_VALIDATIONS = 10
 Validator = Callable[[], dict[str, float | None]]
 _STOP_CHECK_STEPS = 8  # how often processes agree on a stop signal; asking every step would cost a round trip each
 
@@ -55,6 +56,7 @@ class Progress:
     step: int = 0
     best_value: float | None = None
     best_step: int | None = None
+    recent: list[float] = field(default_factory=list)
     unreadable: int = 0
     seconds: float = 0.0
 
@@ -311,13 +313,14 @@ class Trainer:
         """The selection value when it is the best so far, else None."""
         select = self.config.evaluation.select
         self.journal.validation(self.progress.step, self._epoch(), metrics)
-        name = select.metric if select.metric in {"loss", "last"} else f"{select.level}_{select.metric}"
+        name = select.metric if select.metric in {"loss", "last", "hter"} else f"{select.level}_{select.metric}"
         value = -float(self.progress.step) if select.metric == "last" else metrics[name]
         if value is None:
             raise TrainingError(
                 f"{name} is undefined on the validation set (one class only), so it cannot select a checkpoint. "
                 "Use evaluation.select.metric=loss or a validation set with both classes."
             )
+        self.progress.recent = [*self.progress.recent, value][-RECENT_VALIDATIONS:]
         if self.progress.best_value is not None and not better(value, self.progress.best_value, select):
             return None
         self.progress.best_value, self.progress.best_step = value, self.progress.step
@@ -447,7 +450,9 @@ def limit_threads(_worker: int) -> None:
 
 
 def better(value: float, best: float, select: SelectConfig) -> bool:
-    """Whether a selection value improves; loss, eer and 'last' (negated step) are smaller-is-better."""
+    """Whether a selection value improves; hter counts a tie, as published."""
+    if select.metric == "hter":
+        return value <= best
     return value < best if select.metric in {"loss", "eer", "last"} else value > best
 
 

@@ -32,6 +32,7 @@ from benchmark.data.transforms import EvalTransform
 from benchmark.errors import DataError
 from benchmark.schema import ClipConfig, FrameCount
 
+_PROBED = 8  # videos of a dataset and class in which frames and parts are looked for before a run
 PARTS = {"parsing": ("parsing", ".png"), "mask": ("masks", ".png"), "landmarks": ("landmarks", ".npy")}
 
 
@@ -254,23 +255,24 @@ class FaceDataset(Dataset[dict[str, Any]]):
         return False
 
     def _check_first_of_each(self) -> None:
-        """Fail before training when a dataset's bytes or needed parts are not there at all."""
-        seen: set[tuple[str, int]] = set()
+        """Fail before training when a dataset's bytes or needed parts are not there at all.
+
+        A few videos are looked at, so that one missing frame is left to the rules for missing frames.
+        """
+        firsts: dict[tuple[str, int], list[Video]] = {}
         for video in self.videos:
-            if (video.dataset, video.record.label) in seen:
-                continue
-            seen.add((video.dataset, video.record.label))
-            key = video.frames[0]
-            if not video.source.has(key):
-                video.source.read(key)  # raises with the places looked at
+            firsts.setdefault((video.dataset, video.record.label), []).append(video)
+        for (dataset, label), videos in firsts.items():
+            source, keys = videos[0].source, [video.frames[0] for video in videos[:_PROBED]]
+            if not any(source.has(key) for key in keys):
+                source.read(keys[0])  # raises with the places looked at
             for part in self.parts:
-                needed = part != "mask" or video.record.label == 1  # real frames have no manipulation mask
-                if needed and not video.source.has(part_key(key, part)):
+                needed = part != "mask" or label == 1  # real frames have no manipulation mask
+                if needed and not any(source.has(part_key(key, part)) for key in keys):
                     flag = {"parsing": " --parse", "landmarks": " --landmarks"}.get(part, "")
                     raise DataError(
-                        f"Dataset {video.dataset} has no '{part}' for its frames, which the detector needs "
-                        f"(looked for {part_key(key, part)}). Make them: python -m benchmark prepare "
-                        f"{video.dataset}{flag}"
+                        f"Dataset {dataset} has no '{part}' for its frames, which the detector needs (looked for "
+                        f"{part_key(keys[0], part)}). Make them: python -m benchmark prepare {dataset}{flag}"
                     )
 
     def _frame_keys(self, epoch: int, index: int) -> list[str]:
@@ -394,6 +396,6 @@ def check_overlap(train: Sequence[Video], other: Sequence[Video], what: str) -> 
     shared = sorted({video.key for video in other} & trained)
     if shared:
         raise DataError(
-            f"{len(shared)} videos are in both the training and the {what} set (first: {shared[0]}), so the number "
+            f"{len(shared)} videos are in both the training set and the {what} (first: {shared[0]}), so the number "
             "would not be a generalisation result. Choose other data, or permit it with data.allow_overlap=true."
         )
