@@ -2,23 +2,24 @@
 
 A layout reads names and small lists, never pixels. Adding a dataset is one file with one class::
 
-    @LAYOUTS.register("UADFV")
-    class UADFV(Layout):
-        \"\"\"UADFV: 49 real and 49 fake videos, no official split.\"\"\"
+    @LAYOUTS.register("MyFaces")
+    class MyFaces(Layout):
+        \"\"\"My faces: 49 real and 49 fake videos, no official split.\"\"\"
 
-        name = "UADFV"
-        classes = {"UADFV_Real": 0, "UADFV_Fake": 1}
-        official = {("UADFV_Real", "test"): 49, ("UADFV_Fake", "test"): 49}
+        name = "MyFaces"
+        classes = {"MyFaces_real": 0, "MyFaces_fake": 1}
+        official = {("MyFaces_real", "test"): 49, ("MyFaces_fake", "test"): 49}
 
         def find(self, root, levels):
-            for cls, folder in (("UADFV_Real", "real"), ("UADFV_Fake", "fake")):
+            for cls, folder in (("MyFaces_real", "real"), ("MyFaces_fake", "fake")):
                 for path, reason in list_files(root / folder, VIDEO_SUFFIXES):
                     if reason:
                         yield Remark("left out", str(path.relative_to(root)), reason)
                     else:
                         yield Item(cls, "test", folder, path.stem, VideoFile(path))
 
-Everything that is the same for all datasets (safe names, duplicates, order, counting) is done by ``scan``.
+Everything that is the same for all datasets (safe names, duplicates, order, counting) is done by ``scan``; finding
+files and reading lists is in ``files.py``. A constructor may take keyword options, all with defaults.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from benchmark.errors import DataError, did_you_mean
+from preprocessing.layouts.derived import Part
 from preprocessing.video import FrameSource
 
 MAX_KEY_BYTES = 511  # LMDB's limit
@@ -115,15 +117,20 @@ class Layout(ABC):
         name: dataset folder in store keys, top key and file stem of the index.
         classes: class strings to 0 (real) or 1 (fake), as ``benchmark.data.index.label_of`` reads them.
         levels: compression levels the release has; empty when it has none.
-        official: (class, split) -> number of videos in the complete release, at each level.
+        official: (class, split) -> number of videos in the complete release, at each level. The split is ``all``
+            where only the class's total is established.
         frames: default frame rule (see ``preprocessing.video.FrameRule.parse``).
+        parts: further indexes over the same store, by file stem (``python -m preprocessing.layouts.derived INDEX``).
+        crops_only: read the crops that DeepfakeBench left in ``frames/`` even if the videos are there.
     """
 
-    name: ClassVar[str]
-    classes: ClassVar[Mapping[str, int]]
+    name: str
+    classes: Mapping[str, int]
     levels: ClassVar[tuple[str, ...]] = ()
     official: ClassVar[Mapping[tuple[str, str], int]] = {}
     frames: ClassVar[str] = "32"
+    parts: ClassVar[Mapping[str, Part]] = {}
+    crops_only: bool = False
 
     @abstractmethod
     def find(self, root: Path, levels: Collection[str]) -> Iterator[Item | Remark]:
@@ -200,6 +207,15 @@ class Layout(ABC):
             if count > 1:
                 places = [self.place(item, root) for item in items if item.id == item_id]
                 raise DataError(f"{self.name}: two sources have one name: {', '.join(places)}. Rename or remove one.")
+        in_index: dict[tuple[str, str, str | None, str], Item] = {}
+        for item in items:
+            other = in_index.setdefault((item.cls, item.split, item.level, item.video), item)
+            if other is not item:
+                places = [self.place(other, root), self.place(item, root)]
+                raise DataError(
+                    f"{self.name}: two videos of class {item.cls} are called '{item.video}': {', '.join(places)}. "
+                    "Rename or remove one."
+                )
         if not items:
             first = "; ".join(f"{remark.place}: {remark.reason}" for remark in remarks[:3])
             raise DataError(f"{self.name}: nothing usable under {root}. {first or 'The folders are empty.'}")

@@ -1,18 +1,22 @@
-"""FaceForensics++ in its official folders: 1000 real videos and 1000 of each manipulation, three compressions.
+"""The FaceForensics family, which shares one download: FaceForensics++, its real videos alone, DeepFakeDetection.
 
-Source: github.com/ondyari/FaceForensics (README, ``dataset/splits``). DeepfakeBench's copy of the same folders keeps
-the split files in the root; both places are accepted, and both spellings of the Deepfakes folder.
+FaceForensics++ has 1000 real videos and 1000 of each manipulation, all at three compressions. Source:
+github.com/ondyari/FaceForensics (README, ``dataset/splits``). DeepfakeBench's copy of the same folders keeps the split
+files in the root; both places are accepted, and both spellings of the Deepfakes folder.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from benchmark.errors import DataError
 from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Layout, Remark, list_files
+from preprocessing.layouts.derived import Part
+from preprocessing.layouts.files import Found, find_videos
 from preprocessing.video import VIDEO_SUFFIXES, VideoFile
 
 SPLIT_SIZES = {"train": 720, "val": 140, "test": 140}  # 360, 70 and 70 pairs of videos
@@ -26,54 +30,121 @@ FOLDERS = {
 }
 
 
-@LAYOUTS.register("FF++")
-class FaceForensics(Layout):
-    """FaceForensics++: real videos, five manipulations (FaceShifter included), raw / c23 / c40."""
+class _Family(Layout):
+    """What the datasets of the family have in common.
 
-    name = "FaceForensics++"
-    classes = {cls: int(cls != "FF-real") for cls in FOLDERS}
+    Class attributes:
+        folders: class strings to their folders.
+    """
+
+    folders: ClassVar[Mapping[str, str]]
     levels = ("raw", "c23", "c40")
-    official = {(cls, split): size for cls in FOLDERS for split, size in SPLIT_SIZES.items()}
 
     def find(self, root: Path, levels: Collection[str]) -> Iterator[Item | Remark]:
-        """See ``Layout.find``. A video belongs to the split that holds its first three characters (the target)."""
-        places = {cls: _existing(root, folder) for cls, folder in FOLDERS.items()}
+        """See ``Layout.find``."""
+        places = {cls: _existing(root, folder) for cls, folder in self.folders.items()}
         if not any(places.values()):
-            raise DataError(_not_here(root))
-        split_of = read_splits(root)
+            raise DataError(_not_here(self.name, root, self.folders.values()))
+        splits = self.splits(root)
         wanted = [level for level in self.levels if level in (levels or self._levels_there(places))]
         for cls, place in places.items():
             if place is None:
-                yield Remark("missing", FOLDERS[cls], f"the whole folder ({cls})")
+                yield Remark("missing", self.folders[cls], f"the whole folder ({cls})")
                 continue
             for level in wanted:
-                yield from _videos(root, cls, place, level, split_of)
+                yield from self._videos(root, cls, place, level, splits)
+
+    def splits(self, root: Path) -> Mapping[str, str] | None:
+        """First three characters of a video's name (the target) to its split; None puts every video into ``test``."""
+        return read_splits(root)
 
     def _levels_there(self, places: Mapping[str, Path | None]) -> list[str]:
         return [level for level in self.levels if any((place / level).is_dir() for place in places.values() if place)]
 
+    def _videos(
+        self, root: Path, cls: str, place: Path, level: str, splits: Mapping[str, str] | None
+    ) -> Iterator[Item | Remark]:
+        folder = place / level / "videos"
+        if not folder.is_dir() and not (place / level / "frames").is_dir():
+            yield Remark("missing", folder.relative_to(root).as_posix(), f"{cls} at {level}")
+            return
+        for found in _sources(root, place / level, self.crops_only):
+            if isinstance(found, Remark):
+                yield found
+                continue
+            split = "test" if splits is None else splits.get(found.name[:3], "")
+            if not split:
+                yield Remark("left out", found.path.relative_to(root).as_posix(), f"'{found.name[:3]}' is in no split")
+                continue
+            mask = place / "masks" / "videos" / found.path.name
+            yield Item(
+                cls=cls,
+                split=split,
+                folder=f"{self.folders[cls]}/{level}",
+                video=found.name,
+                source=found.source,
+                level=level,
+                mask=VideoFile(mask) if mask.is_file() else None,
+                is_cropped=found.is_cropped,
+            )
 
-def _videos(root: Path, cls: str, place: Path, level: str, split_of: Mapping[str, str]) -> Iterator[Item | Remark]:
-    folder = place / level / "videos"
-    if not folder.is_dir():
-        yield Remark("missing", folder.relative_to(root).as_posix(), f"{cls} at {level}")
+
+@LAYOUTS.register("FF++")
+class FaceForensics(_Family):
+    """FaceForensics++: real videos, five manipulations (FaceShifter included), raw / c23 / c40."""
+
+    name = "FaceForensics++"
+    folders = FOLDERS
+    classes = {cls: int(cls != "FF-real") for cls in FOLDERS}
+    official = {(cls, split): size for cls in FOLDERS for split, size in SPLIT_SIZES.items()}
+    parts = {
+        **{cls: Part(classes=("FF-real", cls)) for cls in ("FF-DF", "FF-F2F", "FF-FS", "FF-NT")},
+        "FaceShifter": Part(classes=("FF-real", "FF-FH", "FF-SH")),
+    }
+
+
+@LAYOUTS.register("FF++_o")
+class FaceForensicsOriginals(_Family):
+    """The real videos of FaceForensics++ for pre-training: 128 frames each; train is its train and val together."""
+
+    name = "FF++_o"
+    folders = {"FF-real": FOLDERS["FF-real"]}
+    classes = {"FF-real": 0}
+    official = {("FF-real", "train"): 860, ("FF-real", "test"): 140}
+    frames = "128"
+
+    def splits(self, root: Path) -> Mapping[str, str]:
+        """FSFM pre-trains on train and val; test stays out of it."""
+        return {name: "train" if split == "val" else split for name, split in read_splits(root).items()}
+
+
+@LAYOUTS.register("DFD")
+class DeepFakeDetection(_Family):
+    """DeepFakeDetection (Google and Jigsaw), in the folders of FaceForensics++; every video is for testing."""
+
+    name = "DeepFakeDetection"
+    folders = {
+        "DFD_real": "original_sequences/actors",
+        "DFD_fake": "manipulated_sequences/DeepFakeDetection",
+    }
+    classes = {"DFD_real": 0, "DFD_fake": 1}
+    official = {("DFD_real", "test"): 363, ("DFD_fake", "test"): 3068}
+
+    def splits(self, root: Path) -> None:
+        """No official split."""
         return
-    for path, reason in list_files(folder, VIDEO_SUFFIXES):
-        split = split_of.get(path.stem[:3], "")
-        reason = reason or ("" if split else f"'{path.stem[:3]}' is in no split")
+
+
+def _sources(root: Path, folder: Path, crops_only: bool) -> Iterator[Found | Remark]:
+    """The videos, or DeepfakeBench's crops where the videos are not there or not wanted."""
+    if crops_only or not (folder / "videos").is_dir():
+        yield from find_videos(root, folder, crops_only=True)
+        return
+    for path, reason in list_files(folder / "videos", VIDEO_SUFFIXES):
         if reason:
             yield Remark("left out", path.relative_to(root).as_posix(), reason)
-            continue
-        mask = place / "masks" / "videos" / path.name
-        yield Item(
-            cls=cls,
-            split=split,
-            folder=f"{FOLDERS[cls]}/{level}",
-            video=path.stem,
-            source=VideoFile(path),
-            level=level,
-            mask=VideoFile(mask) if mask.is_file() else None,
-        )
+        else:
+            yield Found(path, path.stem, (), VideoFile(path))
 
 
 def _existing(root: Path, folder: str) -> Path | None:
@@ -123,10 +194,7 @@ def _ids(path: Path) -> list[str]:
     return names
 
 
-def _not_here(root: Path) -> str:
+def _not_here(name: str, root: Path, folders: Iterable[str]) -> str:
     inner = next((place for place in sorted(root.glob("*/")) if (place / "original_sequences").is_dir()), None)
     hint = f" Did you mean --root {inner}?" if inner else ""
-    return (
-        f"FaceForensics++: {root} has neither original_sequences/youtube nor a folder of manipulated_sequences. "
-        f"Give the folder that holds both.{hint}"
-    )
+    return f"{name}: {root} has neither of {', '.join(folders)}. Give the folder that holds them.{hint}"

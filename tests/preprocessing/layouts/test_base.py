@@ -22,7 +22,7 @@ def test_every_layout_keeps_the_contract(name: str) -> None:
     for cls, label in layout.classes.items():
         assert label_of(cls, {}, name) == label, "the index reader must read the class as the layout means it"
     assert {cls for cls, _ in layout.official} <= set(layout.classes)
-    assert {split for _, split in layout.official} <= set(SPLITS)
+    assert {split for _, split in layout.official} <= {*SPLITS, "all"}
     assert set(layout.levels) <= set(LEVELS)
     FrameRule.parse(layout.frames)
     assert "/" not in layout.name
@@ -61,9 +61,9 @@ def test_the_example_of_the_contract_works(tmp_path: Path) -> None:
     for name in ("real/0000.mp4", "fake/0000_fake.mp4", "fake/notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = layouts.get("UADFV")().scan(tmp_path)
+    found = layouts.get("MyFaces")().scan(tmp_path)
     assert [(item.cls, item.id) for item in found.items] == [
-        ("UADFV_Fake", "fake/0000_fake"),
-        ("UADFV_Real", "real/0000"),
+        ("MyFaces_fake", "fake/0000_fake"),
+        ("MyFaces_real", "real/0000"),
     ]
     assert [remark.place for remark in found.remarks] == ["fake/notes.txt"]

@@ -145,7 +145,7 @@ def test_splits_are_read_from_either_place_and_checked(tmp_path: Path, mini: Pat
 def test_wrong_root(tmp_path: Path, mini: Path) -> None:
     with pytest.raises(DataError, match="no folder at --root"):
         scan(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"has neither original_sequences.*Did you mean --root .*Gesichter"):
+    with pytest.raises(DataError, match=r"has neither of original_sequences.*Did you mean --root .*Gesichter"):
         scan(mini.parent)
 
 

@@ -1,0 +1,47 @@
+"""DiFF: diffusion-made facial images of four kinds, and real photographs that all four share.
+
+Fakes lie in ``{train,val,test}/{T2I,I2I,FS,FE}/``, real images in ``DiFF_real/{train,val,test}/``. Classes are given by
+name here: sorting the folders once made DiFF_real class 0 and turned published numbers upside down. Part of the images
+are JPEG and part PNG; the file's own format is kept as a fact, because it can give the label away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from benchmark.registry import LAYOUTS
+from preprocessing.layouts.base import Item, Layout, Remark
+from preprocessing.layouts.files import find_images, present
+
+SPLITS = ("train", "val", "test")
+KINDS = ("T2I", "I2I", "FS", "FE")
+
+
+@LAYOUTS.register("DiFF")
+class DiFF(Layout):
+    """DiFF: text-to-image, image-to-image, face swapping and face editing by diffusion, with shared real images."""
+
+    name = "DiFF"
+    classes = {"DiFF_real": 0, **{f"DiFF_{kind}_fake": 1 for kind in KINDS}}
+    frames = "all"
+    folders = {
+        **{f"{split}/{kind}": (f"DiFF_{kind}_fake", split) for split in SPLITS for kind in KINDS},
+        **{f"DiFF_real/{split}": ("DiFF_real", split) for split in SPLITS},
+    }
+
+    def find(self, root: Path, levels: Collection[str]) -> Iterator[Item | Remark]:
+        """See ``Layout.find``. Every image is an item; sub-folders become part of its name, so equal stems differ."""
+        folders, missing = present(self.name, root, self.folders)
+        yield from missing
+        for folder in folders:
+            cls, split = self.folders[folder]
+            for found in find_images(root, root / folder):
+                if isinstance(found, Remark):
+                    yield found
+                    continue
+                name = "_".join((*found.inner, found.path.name)).replace(".", "_")  # a.jpg and a.png are two images
+                facts = {"format": found.path.suffix.lower().lstrip(".")}
+                if found.inner:
+                    facts["method"] = found.inner[0]
+                yield Item(cls, split, folder, name, found.source, facts=facts)

@@ -1,0 +1,61 @@
+"""Unlabelled faces for self-supervised pre-training: VGGFace2 photographs and YouTubeFaces frames.
+
+All faces are real and all are for training; the release's own split is kept as a fact. One item is one person (or one
+video), so that millions of images stay a few thousand items; ``images`` names the files behind the frame numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from benchmark.registry import LAYOUTS
+from preprocessing.layouts.base import Item, Layout, Remark
+from preprocessing.layouts.files import Found, find_image_folders, place, present
+
+
+@LAYOUTS.register("VGGFace2")
+class VGGFace2(Layout):
+    """VGGFace2: photographs, a folder per person; FSFM pre-trains on train and test together."""
+
+    name = "VGGFace2"
+    classes = {"VGGFace2_real": 0}
+    frames = "all"
+
+    def find(self, root: Path, levels: Collection[str]) -> Iterator[Item | Remark]:
+        """``{train,test}/n000002/0001_01.jpg``."""
+        folders, missing = present(self.name, root, ("train", "test"))
+        yield from missing
+        for folder in folders:
+            for found in find_image_folders(root, root / folder):
+                if isinstance(found, Remark):
+                    yield found
+                else:
+                    video = f"{folder}_{found.flat_name}"
+                    yield _item("VGGFace2_real", folder, video, found, official_split=folder, subject=found.name)
+
+
+@LAYOUTS.register("YTF")
+class YouTubeFaces(Layout):
+    """YouTubeFaces: 3,425 videos as folders of frames (frame_images_DB)."""
+
+    name = "YouTubeFaces"
+    classes = {"YTF_real": 0}
+    official = {("YTF_real", "train"): 3425}
+    frames = "all"
+
+    def find(self, root: Path, levels: Collection[str]) -> Iterator[Item | Remark]:
+        """``frame_images_DB/Aaron_Eckhart/0/0.555.jpg``."""
+        [folder], _ = present(self.name, root, ("frame_images_DB",))
+        for found in find_image_folders(root, root / folder, ignore={".txt"}):
+            if isinstance(found, Remark):
+                yield found
+            elif not found.inner:
+                yield Remark("left out", place(found.path, root), "images that are in no video's folder")
+            else:
+                yield _item("YTF_real", folder, found.flat_name, found, subject=found.inner[0])
+
+
+def _item(cls: str, folder: str, video: str, found: Found, **facts: object) -> Item:
+    facts["images"] = [path.name for path in found.source.files]
+    return Item(cls, "train", folder, video, found.source, facts=facts)

@@ -1,0 +1,31 @@
+"""UADFV: 49 real and 49 fake videos, without a split."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from benchmark.registry import LAYOUTS
+from preprocessing.layouts.base import Item, Layout, Remark
+from preprocessing.layouts.files import find_videos, present
+
+
+@LAYOUTS.register("UADFV")
+class UADFV(Layout):
+    """UADFV: 49 real and 49 fake videos, all for testing."""
+
+    name = "UADFV"
+    classes = {"UADFV_Real": 0, "UADFV_Fake": 1}
+    official = {("UADFV_Real", "test"): 49, ("UADFV_Fake", "test"): 49}
+
+    def find(self, root: Path, levels: Collection[str]) -> Iterator[Item | Remark]:
+        """See ``Layout.find``."""
+        folders, missing = present(self.name, root, ("real", "fake"))
+        yield from missing
+        for folder in folders:
+            for found in find_videos(root, root / folder, crops_only=self.crops_only):
+                if isinstance(found, Remark):
+                    yield found
+                else:
+                    cls = f"UADFV_{folder.capitalize()}"
+                    yield Item(cls, "test", folder, found.name, found.source, is_cropped=found.is_cropped)

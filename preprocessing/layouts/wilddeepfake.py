@@ -1,0 +1,39 @@
+"""WildDeepfake: face crops from the internet, sorted into folders; each folder that holds images is one video."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from benchmark.registry import LAYOUTS
+from preprocessing.layouts.base import Item, Layout, Remark
+from preprocessing.layouts.files import find_image_folders, present
+
+
+@LAYOUTS.register("WDF")
+class WildDeepfake(Layout):
+    """WildDeepfake: ready face crops, official train and test folders."""
+
+    name = "WildDeepfake"
+    classes = {"WDF_Real": 0, "WDF_Fake": 1}
+    frames = "all"
+    folders = {
+        "real_train": ("WDF_Real", "train"),
+        "fake_train": ("WDF_Fake", "train"),
+        "real_test": ("WDF_Real", "test"),
+        "fake_test": ("WDF_Fake", "test"),
+    }
+
+    def find(self, root: Path, levels: Collection[str]) -> Iterator[Item | Remark]:
+        """See ``Layout.find``. Names are whole paths (``fake_test_1_fake_11``), as in FSFM."""
+        inner = root / "deepfake_in_the_wild"
+        top = inner if inner.is_dir() else root
+        folders, missing = present(self.name, top, self.folders)
+        yield from missing
+        for folder in folders:
+            cls, split = self.folders[folder]
+            for found in find_image_folders(root, top / folder):
+                if isinstance(found, Remark):
+                    yield found
+                else:
+                    yield Item(cls, split, folder, f"{folder}_{found.flat_name}", found.source, is_cropped=True)
