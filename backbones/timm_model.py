@@ -94,7 +94,9 @@ class TimmBackbone(Backbone):
             key.removeprefix("backbone.").removeprefix("model."): value
             for key, value in state_dict_of(read_checkpoint(path), path).items()
         }
-        heads = tuple({f"{name}." for name in _classifier_names(self.model)} | {"head.", "fc.", "classifier."})
+        heads = tuple(
+            {f"{name}." for name in _classifier_names(self.model)} | {"head.", "fc.", "classifier.", "last_linear."}
+        )
         own = self.model.state_dict()
         unused = tuple(prefix for prefix in heads if not any(key.startswith(prefix) for key in own))
         self.model.load_state_dict(check_fit(own, state, path, may_miss=set(), may_drop=unused))

@@ -138,8 +138,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: refused, the pickle holds more than tensors and plain data, which could run code ({reason}). "
             "Convert it where you trust it, or ask its author for safetensors."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: not a readable torch file ({error}).") from error
+    except Exception as error:  # what a damaged pickle raises depends on where the damage is
+        raise CheckpointError(f"{path}: not a readable torch file ({type(error).__name__}: {error}).") from error
     return content if isinstance(content, dict) else {"model": content}
 
 
@@ -229,9 +229,7 @@ def read_statistics(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return mean, std
 
 
-def stored_normalization(
-    content: Mapping[str, Any], path: Path
-) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+def stored_normalization(content: Mapping[str, Any], path: Path) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Mean and std that weights were trained with: inside our own files, or in the text file beside published ones.
 
     Args:

@@ -249,7 +249,8 @@ class Classifier(Detector):
 
     def predict(self, batch: Batch) -> torch.Tensor:
         """1 - P(real), the softmax in float32."""
-        return F.softmax(self.logits(batch["image"]).float(), dim=-1)[:, 1:].sum(-1)
+        fakes = F.softmax(self.logits(batch["image"]).float(), dim=-1)[:, 1:]
+        return fakes.sum(-1).clamp(max=1.0)  # the sum of several classes may round to just above 1
 
     def mix(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mixup or CutMix of a batch with its own reverse (timm's, mode "batch").

@@ -65,9 +65,10 @@ class FASHead(nn.Module):
 
     def forward(self, features: torch.Tensor, axis: int = 1) -> torch.Tensor:
         """Class scores of (B, D) or (B, N, D) features; the weights are normalised over the class axis first."""
-        weight = F.normalize(self.classifier_layer.weight, dim=0, eps=1e-12)
         with torch.no_grad():  # as published: the stored weight is the normalised one, and gradients are of it
-            self.classifier_layer.weight.copy_(weight)
+            stored = self.classifier_layer.weight
+            is_unit = (stored.norm(dim=0, keepdim=True) - 1).abs() < 1e-6  # again would move the last bit every time
+            stored.copy_(torch.where(is_unit, stored, F.normalize(stored, dim=0, eps=1e-12)))
         out: torch.Tensor = self.classifier_layer(self.embed(features, axis))
         return out
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from backbones.weights import read_checkpoint
 from benchmark.data.store import atomic_write_text
 from benchmark.errors import CheckpointError
 
@@ -103,10 +104,12 @@ class CheckpointStore:
         return self.folder / pointer.folder / "model.safetensors"
 
     def load_state(self, which: str = "last") -> dict[str, Any]:
-        """Trainer state behind a pointer (see ``save``)."""
-        path = self.weights_path(which).with_name("state.pt")
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return state
+        """Trainer state behind a pointer (see ``save``).
+
+        Raises:
+            CheckpointError: missing or damaged.
+        """
+        return read_checkpoint(self.weights_path(which).with_name("state.pt"))
 
     def _point(self, which: str, pointer: Pointer) -> None:
         atomic_write_text(self.folder / f"{which}.json", json.dumps(pointer.__dict__) + "\n")

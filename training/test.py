@@ -44,13 +44,15 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
     """Load weights, score, report, for every run of a protocol in turn; see ``parse``."""
     from benchmark.registry import load_plugin
-    from training.distributed import processes
     from training.settings import config_path, runs_from
 
     for plugin in options.plugins:
         load_plugin(plugin)
     options.name = options.name or f"{config_path(options.detector).stem}_test"
     runs = runs_from(options, overrides)
+
+    from training.distributed import processes  # imports torch: a typing error is answered before that
+
     with processes(runs[0].config.trainer.device) as group:
         setup_logging(main=group.is_main)
         for config, settings in runs:

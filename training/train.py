@@ -49,12 +49,14 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
     """Train and test, every run of a protocol in turn; see ``parse``."""
     from benchmark.registry import load_plugin
-    from training.distributed import processes
     from training.settings import runs_from
 
     for plugin in options.plugins:
         load_plugin(plugin)
     runs = runs_from(options, overrides)
+
+    from training.distributed import processes  # imports torch: a typing error is answered before that
+
     with processes(runs[0].config.trainer.device) as group:
         setup_logging(main=group.is_main)
         from training.session import Session, report_folds

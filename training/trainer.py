@@ -438,7 +438,8 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     shared = int(np.random.SeedSequence((seed, step)).generate_state(1)[0])
     random.seed(shared)
     np.random.seed(shared)
-    torch.manual_seed(shared + (rank << 33))
+    own = np.random.SeedSequence((seed, step, rank)).generate_state(1)[0]  # the CPU generator takes 32 bits, no more
+    torch.manual_seed(int(own))
 
 
 def limit_threads(_worker: int) -> None:

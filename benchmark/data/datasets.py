@@ -168,7 +168,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
             return self._sample(epoch, index)
         except DataError as error:
             video, frame = self.describe(index)
-            return {"index": index, "error": f"{video}/{frame}: {error}"}
+            return {"index": index, "error": f"{video}/{frame}: {str(error).removesuffix('.')}"}
 
     def describe(self, index: int) -> tuple[str, str]:
         """Video id and frame (file stem of the first frame for clips) of a sample."""
