@@ -32,6 +32,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_arguments(prepare)
     prepare.set_defaults(run=_prepare)
 
+    from benchmark.verify import add_arguments as add_verify_arguments
+
+    check = verbs.add_parser("verify", help="re-check a prepared dataset: all readable, counts, overlap of splits")
+    add_verify_arguments(check)
+    check.set_defaults(run=_verify)
+
     evaluate = verbs.add_parser("evaluate", help="metrics of predictions files, of this project or any other tool")
     evaluate.add_argument("predictions", nargs="+", type=Path, help="CSV: dataset,video,frame,label,score (P(fake))")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the metrics to a file")
@@ -70,6 +76,13 @@ def _prepare(options: argparse.Namespace) -> int:
             return run(options)  # its error lists the layouts
         options.dataset = word.card.name
         options.compression = options.compression or ([word.level] if "@" in word.text else None)
+    return run(options)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from benchmark.verify import run
+
+    setup_logging()
     return run(options)
 
 

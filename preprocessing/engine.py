@@ -1,6 +1,6 @@
-"""Run tasks in this process or in a pool of processes, giving results in the order of the tasks.
+"""Run tasks in this process, in a pool of processes or on a Ray cluster, giving results in the order of the tasks.
 
-Another engine is another function of this shape, over the same ``process_item``.
+Every engine is a function of one shape, over the same ``process_item``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
@@ -17,7 +17,7 @@ from multiprocessing.connection import wait
 
 import cv2
 
-from benchmark.errors import DataError
+from benchmark.errors import ConfigError, DataError, did_you_mean
 from benchmark.registry import load_plugin
 from preprocessing.task import ItemResult, Task, process_item
 
@@ -27,17 +27,38 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_local(tasks: Sequence[Task], workers: int, plugins: Sequence[str] = ()) -> Iterator[ItemResult]:
+Engine = Callable[[Sequence[Task], int | None, Sequence[str]], Iterator[ItemResult]]
+
+
+def find_engine(name: str) -> Engine:
+    """The engine called ``local`` or ``ray``; Ray is imported only when it is asked for.
+
+    Raises:
+        ConfigError: no such engine.
+        RegistryError: Ray is not installed.
+    """
+    if name == "local":
+        return run_local
+    if name == "ray":
+        from preprocessing.engine_ray import load_ray, run_ray
+
+        load_ray()
+        return run_ray
+    raise ConfigError(f"--engine {name} is not known. Allowed: local, ray.{did_you_mean(name, ['local', 'ray'])}")
+
+
+def run_local(tasks: Sequence[Task], workers: int | None = None, plugins: Sequence[str] = ()) -> Iterator[ItemResult]:
     """Results in the order of ``tasks``, whatever the number of workers.
 
     Args:
         tasks: what to do.
-        workers: processes; 1 works in this process.
+        workers: processes; 1 works in this process, None is one per core.
         plugins: files or modules a worker loads before its first task (see ``--plugins``).
 
     Raises:
         DataError: a worker process died; the message names the tasks it may have been working on.
     """
+    workers = workers or default_workers()
     if workers == 1 or len(tasks) < 2:
         yield from map(process_item, tasks)
         return

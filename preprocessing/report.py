@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from preprocessing.frames import BROKEN_MAP
+
 if TYPE_CHECKING:
     from preprocessing.layouts.base import Layout, Remark
     from preprocessing.task import ItemResult
 
 _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
 _SHOWN = 10
+SUM = "all"
+DROPPED = "dropped"
+COLUMNS = ("videos", "official", "frames", "no face", DROPPED, "unreadable", "empty")
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Row:
         official: items in the complete release, or None when that is not known.
         frames: frames stored.
         faceless: frames in which no face was found.
+        dropped: frames not stored for another reason (no landmarks, no parsing map, no face in the aligned crop).
         unreadable: wanted frames that could not be decoded.
         empty: items of which no frame is stored (no face anywhere, or the file cannot be read).
     """
@@ -38,8 +44,15 @@ class Row:
     official: int | None
     frames: int
     faceless: int
+    dropped: int
     unreadable: int
     empty: int
+
+    def cells(self, *, with_dropped: bool = True) -> list[str]:
+        """Its counts as words, in the order of ``COLUMNS``."""
+        dropped = (self.dropped,) if with_dropped else ()
+        counts = (self.videos, self.official, self.frames, self.faceless, *dropped, self.unreadable, self.empty)
+        return ["-" if count is None else f"{count:,}" for count in counts]
 
 
 @dataclass(frozen=True)
@@ -86,6 +99,7 @@ class PrepareReport:
         new: items prepared in this run.
         kept: items that were finished before.
         seconds: time this run took.
+        pages: folder of the report pages.
     """
 
     dataset: str
@@ -100,6 +114,7 @@ class PrepareReport:
     new: int
     kept: int
     seconds: float
+    pages: Path
 
     @property
     def is_damaged(self) -> bool:
@@ -120,6 +135,7 @@ def count_rows(results: Iterable[ItemResult], layout: Layout) -> tuple[Row, ...]
             official=layout.official.get(key[:2]),
             frames=sum(len(result.numbers) for result in groups[key]),
             faceless=sum(len(result.faceless) for result in groups[key]),
+            dropped=sum(len(numbers) for result in groups[key] for numbers in result.dropped.values()),
             unreadable=sum(len(result.unreadable) for result in groups[key]),
             empty=sum(not result.numbers for result in groups[key]),
         )
@@ -142,6 +158,8 @@ def _troubles(result: ItemResult) -> Iterable[Trouble]:
         yield Trouble(place, "unreadable", tuple(result.unreadable), is_damage=True)
     if result.faceless and not result.problem:
         yield Trouble(place, "no face", tuple(result.faceless))
+    for reason, numbers in result.dropped.items() if not result.problem else ():
+        yield Trouble(place, reason, tuple(numbers), is_damage=reason == BROKEN_MAP)
 
 
 def list_missing(rows: Sequence[Row], layout: Layout, remarks: Iterable[Remark]) -> tuple[str, ...]:
@@ -168,32 +186,32 @@ def print_report(report: PrepareReport) -> None:
     table = Table(title=report.dataset, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("class", "split", "level"):
         table.add_column(name, no_wrap=True)
-    for name in ("videos", "official", "frames", "no face", "unreadable", "empty"):
+    has_dropped = any(row.dropped for row in report.rows)
+    for name in (name for name in COLUMNS if has_dropped or name != DROPPED):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in (*report.rows, _sum(report.rows)):
-        counts = (row.videos, row.official, row.frames, row.faceless, row.unreadable, row.empty)
-        is_sum = row.cls == "all"
-        table.add_row(row.cls, row.split, row.level or "", *_cells(counts), style="bold" if is_sum else None)
+    for row in (*report.rows, sum_rows(report.rows)):
+        style = "bold" if row.cls == SUM else None
+        table.add_row(row.cls, row.split, row.level or "", *row.cells(with_dropped=has_dropped), style=style)
     console = Console()
     console.print(table)
     _print_list(console, "Broken", [trouble for trouble in report.troubles if trouble.is_damage])
-    _print_list(console, "No face found", [trouble for trouble in report.troubles if not trouble.is_damage])
+    _print_list(console, "Frames not stored", [trouble for trouble in report.troubles if not trouble.is_damage])
     _print_list(console, "Left out", report.left_out)
     _print_list(console, "Less than the official release", report.missing)
     rate = f", {report.new / report.seconds:.2f} videos/s" if report.new and report.seconds else ""
     console.print(f"New: {report.new}, kept: {report.kept}, time: {report.seconds:.1f} s{rate}.", highlight=False)
-    console.print(f"Index: {report.index}\nStore: {report.store}", highlight=False, soft_wrap=True)
+    places = f"Index: {report.index}\nStore: {report.store}\nReport: {report.pages / 'report.html'}"
+    console.print(places, highlight=False, soft_wrap=True)
     console.print(f"Settings: {report.fingerprint}, content: {report.content[:16]}", highlight=False)
 
 
-def _cells(counts: Sequence[int | None]) -> list[str]:
-    return ["-" if count is None else f"{count:,}" for count in counts]
-
-
-def _sum(rows: Sequence[Row]) -> Row:
+def sum_rows(rows: Sequence[Row]) -> Row:
+    """The row of sums under a table."""
     official = None if any(row.official is None for row in rows) else sum(row.official or 0 for row in rows)
-    totals = [sum(getattr(row, name) for row in rows) for name in ("frames", "faceless", "unreadable", "empty")]
-    return Row("all", "", None, sum(row.videos for row in rows), official, *totals)
+    totals = [
+        sum(getattr(row, name) for row in rows) for name in ("frames", "faceless", "dropped", "unreadable", "empty")
+    ]
+    return Row(SUM, "", None, sum(row.videos for row in rows), official, *totals)
 
 
 def _print_list(console: Any, title: str, entries: Sequence[object]) -> None:

@@ -1,4 +1,4 @@
-"""One item to encoded face crops: the task every engine (this process, a pool, later Ray) runs.
+"""One item to encoded face crops: the task every engine (this process, a pool, Ray) runs.
 
 ``process_item`` depends on its argument only, touches no store, and can be pickled; the parent process writes.
 """
@@ -6,94 +6,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
 
-from benchmark.errors import ConfigError, did_you_mean
+from benchmark.errors import ConfigError
 from benchmark.registry import FACE_FINDERS
-from preprocessing.faces.base import FACE_CHOICES, Face, FaceFinder
-from preprocessing.faces.crop import RESIZE_FILTER, Crop, cut, face_square, resize
+from preprocessing.faces.base import FaceFinder
+from preprocessing.faces.landmarks import build_predictor
+from preprocessing.frames import NO_FACE, FrameWorker, StoredFrame
 from preprocessing.layouts.base import Item
-from preprocessing.video import FrameReader, FrameRule, UnreadableError
-
-SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
-PNG_COMPRESSION = 3
-JPEG_QUALITY = 95
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides which bytes are stored.
-
-    Attributes:
-        frames: which frames are taken.
-        frames_real: another rule for real videos (FSFM takes 128 of them, to balance four manipulations of 32).
-        face_finder: registered name.
-        face_options: keyword arguments of the finder, sorted pairs.
-        face_choice: a key of ``FACE_CHOICES``.
-        margin: side of the crop over the larger side of the face box.
-        size: side of the stored crops in pixels, or None for the crop as it is (the published way).
-        image_format: ``png`` or ``jpeg``.
-        quality: JPEG quality 1-100; None for PNG.
-    """
-
-    frames: FrameRule = field(default_factory=lambda: FrameRule("uniform", 32))
-    frames_real: FrameRule | None = None
-    face_finder: str = "dlib"
-    face_options: tuple[tuple[str, Any], ...] = ()
-    face_choice: str = "first"
-    margin: float = 1.3
-    size: int | None = None
-    image_format: str = "png"
-    quality: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.face_choice not in FACE_CHOICES:
-            allowed = ", ".join(FACE_CHOICES)
-            hint = did_you_mean(self.face_choice, FACE_CHOICES)
-            raise ConfigError(f"--face-choice {self.face_choice} is not known. Allowed: {allowed}.{hint}")
-        if not 1.0 <= self.margin <= 10.0:
-            raise ConfigError(f"--margin {self.margin} must be between 1 (the bare face box) and 10.")
-        if self.size is not None and self.size < 1:
-            raise ConfigError(f"--size {self.size} must be at least 1 pixel.")
-        if self.image_format not in SUFFIXES:
-            raise ConfigError(f"--format {self.image_format} is not known. Allowed: {', '.join(SUFFIXES)}.")
-        if self.image_format == "png" and self.quality is not None:
-            raise ConfigError("--quality is for --format jpeg; PNG keeps every pixel as it is.")
-        if self.image_format == "jpeg" and self.quality is None:
-            object.__setattr__(self, "quality", JPEG_QUALITY)
-        if self.quality is not None and not 1 <= self.quality <= 100:
-            raise ConfigError(f"--quality {self.quality} must be between 1 and 100.")
-
-    @property
-    def suffix(self) -> str:
-        """File suffix of the stored crops."""
-        return SUFFIXES[self.image_format]
-
-    def rule(self, label: int) -> FrameRule:
-        """The frame rule for real (0) or fake (1) items."""
-        return self.frames_real if label == 0 and self.frames_real else self.frames
-
-    def record(self, dataset: str, finder: FaceFinder) -> dict[str, Any]:
-        """Plain mapping for the index, the store and the fingerprint."""
-        encoding = {"png_compression": PNG_COMPRESSION} if self.quality is None else {"quality": self.quality}
-        return {
-            "dataset": dataset,
-            "frame_rule": str(self.frames),
-            "frame_rule_real": str(self.frames_real or self.frames),
-            "face_finder": {"name": self.face_finder, **finder.settings()},
-            "face_choice": self.face_choice,
-            "margin": self.margin,
-            "size": self.size,
-            "resize_filter": RESIZE_FILTER if self.size else None,
-            "image_format": self.image_format,
-            **encoding,
-        }
+from preprocessing.parsers.base import FrameName, build_parser
+from preprocessing.settings import Options, Settings, Tools
+from preprocessing.video import FrameReader, FrameSource, UnreadableError
 
 
 @dataclass(frozen=True)
@@ -116,7 +45,10 @@ class ItemResult:
         numbers: frame numbers stored, rising.
         crops: [x, y, size] per stored frame; empty for items that are face crops already.
         boxes: per stored frame every face found, [left, top, right, bottom] in the finder's order.
+        matrices: per stored frame the 2 x 3 matrix from the frame to the crop, row by row; for aligned crops only.
         faceless: numbers of frames in which no face was found.
+        dropped: numbers of frames that are not stored for another reason, by reason.
+        parts: numbers of frames with a stored mask, landmarks or parsing map, by kind.
         unreadable: numbers of wanted frames that could not be decoded.
         notes: what was odd about the source.
         problem: why nothing could be read at all, or an empty string.
@@ -124,6 +56,7 @@ class ItemResult:
         facts: further labels from the layout.
         digest: sha256 over the stored bytes, in order.
         images: encoded crops, one per stored frame; empty once they are in the store.
+        blobs: encoded parts by kind, one per number in ``parts``; empty once they are in the store.
     """
 
     folder: str
@@ -135,7 +68,10 @@ class ItemResult:
     numbers: list[int] = field(default_factory=list)
     crops: list[list[int]] = field(default_factory=list)
     boxes: list[list[list[int]]] = field(default_factory=list)
+    matrices: list[list[float]] = field(default_factory=list)
     faceless: list[int] = field(default_factory=list)
+    dropped: dict[str, list[int]] = field(default_factory=dict)
+    parts: dict[str, list[int]] = field(default_factory=dict)
     unreadable: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problem: str = ""
@@ -143,6 +79,7 @@ class ItemResult:
     facts: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
     images: list[bytes] = field(default_factory=list)
+    blobs: dict[str, list[bytes]] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -150,10 +87,47 @@ class ItemResult:
         return f"{self.folder}/{self.video}"
 
     def record(self) -> dict[str, Any]:
-        """Plain mapping without the images, for the journal."""
-        record = asdict(self)
-        del record["images"]
+        """Plain mapping without the stored bytes, for the journal."""
+        record = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        del record["images"], record["blobs"]
         return record
+
+    def add(self, number: int, frame: StoredFrame) -> None:
+        """Take what is stored of one frame."""
+        self.numbers.append(number)
+        self.images.append(frame.image)
+        if frame.crop is not None:
+            self.crops.append(frame.crop)
+        if frame.matrix is not None:
+            self.matrices.append(frame.matrix)
+        if frame.boxes is not None:
+            self.boxes.append(frame.boxes)
+        for kind, blob in frame.parts.items():
+            self.parts.setdefault(kind, []).append(number)
+            self.blobs.setdefault(kind, []).append(blob)
+
+    def leave_out(self, number: int, reason: str) -> None:
+        """Note a decoded frame of which nothing is stored."""
+        if reason == NO_FACE:
+            self.faceless.append(number)
+        else:
+            self.dropped.setdefault(reason, []).append(number)
+
+    def clear(self) -> None:
+        """Forget everything stored."""
+        self.numbers, self.crops, self.matrices, self.boxes = [], [], [], []
+        self.parts = {}
+        self.release()
+
+    def content(self) -> Iterator[bytes]:
+        """All stored bytes in a fixed order."""
+        yield from self.images
+        for kind in sorted(self.blobs):
+            yield from self.blobs[kind]
+
+    def release(self) -> None:
+        """Free the stored bytes, which are in the store now."""
+        self.images, self.blobs = [], {}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> ItemResult:
@@ -184,65 +158,90 @@ def process_item(task: Task) -> ItemResult:
     except cv2.error as error:
         result.problem = f"OpenCV fails on it ({error.err})"
     if result.problem:
-        for values in (result.numbers, result.crops, result.boxes, result.images):
-            values.clear()
-    result.digest = hashlib.sha256(b"".join(result.images)).hexdigest()
+        result.clear()
+    digest = hashlib.sha256()
+    for content in result.content():
+        digest.update(content)
+    result.digest = digest.hexdigest()
     return result
 
 
 def _store_faces(reader: FrameReader, task: Task, result: ItemResult) -> None:
-    settings = task.settings
+    settings, item = task.settings, task.item
     wanted = settings.rule(task.label).select(reader.count)
+    worker = FrameWorker(settings, build_tools(settings))
+    masks = _Masks(item.mask if settings.masks or settings.uses_masks else None, wanted)
     seen: set[int] = set()
-    finder = None if task.item.is_cropped else build_finder(settings.face_finder, settings.face_options)
-    if finder is not None:
-        finder.start_source()
+    worker.tools.finder.start_source()
     for number, image in reader.read(wanted):
         seen.add(number)
-        faces = finder.find(image) if finder is not None else None
-        crop = None if faces is None else _choose_crop(faces, image, settings)
-        if faces is not None and crop is None:
-            result.faceless.append(number)
-            continue
-        result.numbers.append(number)
-        result.images.append(encode(image if crop is None else cut(image, crop), settings))
-        if crop is not None and faces is not None:
-            result.crops.append(list(crop))
-            result.boxes.append([list(face.box) for face in faces])
+        name = FrameName(item.folder, item.video, number)
+        process = worker.process_crop if item.is_cropped else worker.process
+        stored = process(image, masks.of(number, image), name)
+        if isinstance(stored, str):
+            result.leave_out(number, stored)
+        else:
+            result.add(number, stored)
     expected = range(reader.count) if wanted is None else wanted
     result.unreadable = [number for number in expected if number not in seen]
-    result.notes = list(reader.notes)
+    result.notes = [*reader.notes, *masks.notes]
+    result.source.update(reader.facts)
     if not seen:
         result.problem = "none of its frames can be decoded"
 
 
-def _choose_crop(faces: list[Face], image: np.ndarray, settings: Settings) -> Crop | None:
-    if not faces:
-        return None
-    height, width = image.shape[:2]
-    return face_square(FACE_CHOICES[settings.face_choice](faces).box, width, height, settings.margin)
+class _Masks:
+    """Masks of the frames of one item, read along with them.
 
-
-def encode(image: np.ndarray, settings: Settings) -> bytes:
-    """A crop as the bytes of an image file.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        settings: size, format and quality.
+    Attributes:
+        notes: what was wrong with the mask file.
     """
-    if settings.size is not None:
-        image = resize(image, settings.size)
-    if settings.quality is None:
-        flags = [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION]
-    else:
-        flags = [cv2.IMWRITE_JPEG_QUALITY, settings.quality]
-    is_done, content = cv2.imencode(settings.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
-    assert is_done, "OpenCV refused to encode a crop"
-    return content.tobytes()
+
+    def __init__(self, source: FrameSource | None, wanted: list[int] | None) -> None:
+        self.notes: list[str] = []
+        self._frames: Iterator[tuple[int, np.ndarray]] = iter(())
+        self._next: tuple[int, np.ndarray] | None = None
+        self._has_source = source is not None
+        if source is None:
+            return
+        try:
+            self._frames = source.open().read(wanted)
+            self._next = next(self._frames, None)
+        except (UnreadableError, OSError) as error:
+            self.notes.append(f"its mask cannot be read: {error}")
+
+    def of(self, number: int, image: np.ndarray) -> np.ndarray | None:
+        """(H, W) uint8 grey mask of a frame; numbers must rise. None, noted once, when there is none."""
+        while self._next is not None and self._next[0] < number:
+            self._next = next(self._frames, None)
+        if self._next is None or self._next[0] != number:
+            if self._has_source and not self.notes:
+                self.notes.append(f"its mask has no frame {number}; frames from there on are stored without masks")
+            return None
+        mask = cv2.cvtColor(self._next[1], cv2.COLOR_RGB2GRAY)
+        if mask.shape == image.shape[:2]:
+            return mask
+        if not self.notes:
+            size, other = (f"{array.shape[1]}x{array.shape[0]}" for array in (mask, image))
+            self.notes.append(f"its mask is {size}, its frames are {other}; masks are not stored")
+        return None
 
 
-@lru_cache(maxsize=2)
-def build_finder(name: str, options: tuple[tuple[str, Any], ...] = ()) -> FaceFinder:
+def build_tools(settings: Settings) -> Tools:
+    """The plugins and models that settings name; each is made once per process.
+
+    Raises:
+        BenchmarkError: an unknown name, a missing package or file, a wrong option.
+    """
+    return Tools(
+        build_finder(settings.face_finder, settings.face_options),
+        build_predictor(settings.predictor) if settings.predictor else None,
+        build_parser(settings.parser, settings.parse_options) if settings.parser else None,
+    )
+
+
+@lru_cache(maxsize=8)
+def build_finder(name: str, options: Options = ()) -> FaceFinder:
     """A registered face finder; made once per process, so models are not loaded for every video.
 
     Raises:

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 # The libraries print their own complaints about broken files; ours are in the report, with the file's name.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -96,11 +97,13 @@ class FrameReader(ABC):
     Attributes:
         count: frames the source announces (a container's header can be wrong).
         notes: what was odd about the source, complete once reading has ended.
+        facts: what is worth keeping about the source although nothing is wrong, such as ``rotation`` in degrees.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.notes: list[str] = []
+        self.facts: dict[str, Any] = {}
 
     @abstractmethod
     def read(self, wanted: Sequence[int] | None) -> Iterator[tuple[int, np.ndarray]]:
@@ -183,6 +186,9 @@ class _VideoReader(FrameReader):
             raise UnreadableError("the file is empty (0 bytes)")
         self._capture = _open_video(path)
         self.count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        rotation = int(self._capture.get(cv2.CAP_PROP_ORIENTATION_META))
+        if rotation:
+            self.facts["rotation"] = rotation  # telephones; OpenCV turns the frames upright
         if self.count <= 0:
             self.count = self._count_by_decoding()
             self._capture = _open_video(path)
@@ -222,6 +228,7 @@ def _open_video(path: Path) -> cv2.VideoCapture:
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
         raise UnreadableError("it cannot be opened as a video (truncated download, or not a video)")
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # the default of recent versions only
     return capture
 
 

@@ -1,4 +1,4 @@
-"""A dataset on disk while it is being made: LMDB store, journal of finished items, then the JSON index.
+"""A dataset on disk while it is being made: store (LMDB or folders), journal of finished items, then the JSON index.
 
 The journal ``videos.jsonl`` lies in the store's folder: a first line with the settings, then a line per finished item.
 A line is written only after the item's crops are durable in the store, so after kill -9 the store holds at least what
@@ -22,11 +22,16 @@ from loguru import logger
 
 from benchmark.data.index import VideoRecord, write_index
 from benchmark.data.store import StoreWriter, atomic_write_text
-from benchmark.errors import DataError
+from benchmark.errors import ConfigError, DataError, did_you_mean
+from preprocessing.folder_store import FolderWriter
+from preprocessing.frames import PART_SUFFIXES
 from preprocessing.layouts.base import Item, store_key
-from preprocessing.task import SUFFIXES, ItemResult
+from preprocessing.settings import SUFFIXES
+from preprocessing.task import ItemResult
 
 JOURNAL = "videos.jsonl"
+STORES = {"lmdb": "{}_lmdb", "folder": "{}"}
+"""Kind of store -> name of its folder under ``--data``; ``folder`` is DeepfakeBench's tree of plain files."""
 _COMMIT_BYTES = 1 << 24
 _COMMIT_SECONDS = 2.0
 
@@ -73,6 +78,17 @@ def read_journal(folder: Path) -> _Journal | None:
         raise DataError(f"{path}: broken journal ({error}). Start again with --overwrite or another --data.") from error
 
 
+def store_path(data_dir: Path, dataset: str, kind: str) -> Path:
+    """Where the store of a dataset lies.
+
+    Raises:
+        ConfigError: no such kind of store.
+    """
+    if kind not in STORES:
+        raise ConfigError(f"--store {kind} is not known. Allowed: {', '.join(STORES)}.{did_you_mean(kind, STORES)}")
+    return data_dir / STORES[kind].format(dataset)
+
+
 @contextmanager
 def exclusive(store: Path) -> Iterator[None]:
     """Hold a store against a second writer; the lock ends with the process, however it ends.
@@ -105,6 +121,7 @@ class DatasetWriter:
         store: folder of the finished store. Until ``publish`` the work is in ``<store>.partial``.
         header: settings and versions of this run.
         overwrite: begin anew; an existing store is replaced when the new one is finished.
+        kind: a key of ``STORES``.
 
     Attributes:
         results: finished items by id.
@@ -114,14 +131,15 @@ class DatasetWriter:
         DataError: what is there was made with other settings, or by another tool.
     """
 
-    def __init__(self, store: Path, header: Header, *, overwrite: bool = False) -> None:
+    def __init__(self, store: Path, header: Header, *, overwrite: bool = False, kind: str = "lmdb") -> None:
         self.store = store
+        self._make = FolderWriter if kind == "folder" else StoreWriter
         self.header = header
         self.partial = store.with_name(f"{store.name}.partial")
         self.results: dict[str, ItemResult] = {}
         self._base: Path | None = None
         self.versions = header.versions
-        self._writer: StoreWriter | None = None
+        self._writer: StoreWriter | FolderWriter | None = None
         self._waiting: list[ItemResult] = []
         self._waiting_bytes = 0
         self._last_commit = time.monotonic()
@@ -161,7 +179,7 @@ class DatasetWriter:
             if self._base == self.store:
                 self.store.replace(self.partial)
             meta = asdict(self.header)
-            self._writer = StoreWriter(self.store, meta=meta, resume=self._base is not None)
+            self._writer = self._make(self.store, meta=meta, resume=self._base is not None)
             self._base = self.partial
             lines = [json.dumps(meta), *(json.dumps(result.record()) for result in self.results.values())]
             atomic_write_text(self.partial / JOURNAL, "\n".join(lines) + "\n")
@@ -169,7 +187,7 @@ class DatasetWriter:
     def add(self, result: ItemResult) -> None:
         """Take one finished item; it is durable at the next commit, some seconds later at most."""
         self._waiting.append(result)
-        self._waiting_bytes += sum(map(len, result.images))
+        self._waiting_bytes += sum(map(len, result.content()))
         if self._waiting_bytes > _COMMIT_BYTES or time.monotonic() - self._last_commit > _COMMIT_SECONDS:
             self.commit()
 
@@ -194,7 +212,7 @@ class DatasetWriter:
             handle.flush()
             os.fsync(handle.fileno())
         for result in self._waiting:
-            result.images = []
+            result.release()
             self.results[result.id] = result
 
     def publish(self) -> None:
@@ -223,6 +241,17 @@ class DatasetWriter:
         dataset = self.header.dataset
         return tuple(store_key(dataset, result.folder, result.video, number, suffix) for number in result.numbers)
 
+    def part_keys(self, result: ItemResult, kind: str) -> tuple[str, ...]:
+        """Store keys of an item's masks, landmarks or parsing maps, in frame order."""
+        dataset, suffix = self.header.dataset, PART_SUFFIXES[kind]
+        numbers = result.parts.get(kind, ())
+        return tuple(store_key(dataset, result.folder, result.video, number, suffix, kind) for number in numbers)
+
+    def all_keys(self, result: ItemResult) -> tuple[str, ...]:
+        """Store keys of everything stored of an item, in the order of ``ItemResult.content``."""
+        parts = (key for kind in sorted(result.parts) for key in self.part_keys(result, kind))
+        return (*self.frame_keys(result), *parts)
+
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:
         try:
@@ -233,13 +262,13 @@ class DatasetWriter:
                 "What was finished is kept; make room and run the same command."
             ) from error
 
-    def _put(self, writer: StoreWriter, result: ItemResult) -> None:
-        keys = self.frame_keys(result)
+    def _put(self, writer: StoreWriter | FolderWriter, result: ItemResult) -> None:
+        keys = self.all_keys(result)
         old = self.results.get(result.id)
-        for key in set(self.frame_keys(old) if old else ()) - set(keys):
+        for key in set(self.all_keys(old) if old else ()) - set(keys):
             writer.remove(key)
-        for key, image in zip(keys, result.images, strict=True):
-            writer.put(key, image)
+        for key, content in zip(keys, result.content(), strict=True):
+            writer.put(key, content)
 
     def _find_base(self) -> None:
         """Continue the unfinished store if it has our settings, else the finished one if that has them."""
@@ -274,7 +303,8 @@ def content_digest(results: Iterable[ItemResult]) -> str:
     """Hash over class, split, frame numbers, boxes and stored bytes of all items: equal copies have equal digests."""
     digest = hashlib.sha256()
     for result in sorted(results, key=lambda result: result.id):
-        facts = [result.id, result.cls, result.split, result.numbers, result.crops, result.boxes, result.digest]
+        place = [result.id, result.cls, result.split]
+        facts = [*place, result.numbers, result.crops, result.matrices, result.boxes, result.parts, result.digest]
         digest.update(json.dumps(facts).encode())
     return digest.hexdigest()
 
@@ -294,9 +324,13 @@ def write_dataset_index(path: Path, writer: DatasetWriter, meta: Mapping[str, An
     """
     if _is_current(path, meta):
         return False
-    records = [_index_record(writer, result) for result in writer.results.values() if result.numbers]
-    write_index(path, writer.header.dataset, records, meta)
+    write_index(path, writer.header.dataset, index_records(writer), meta)
     return True
+
+
+def index_records(writer: DatasetWriter) -> Iterator[VideoRecord]:
+    """The finished items that have a stored frame, as index records."""
+    return (_index_record(writer, result) for result in writer.results.values() if result.numbers)
 
 
 def _is_current(path: Path, meta: Mapping[str, Any]) -> bool:
@@ -309,8 +343,8 @@ def _is_current(path: Path, meta: Mapping[str, Any]) -> bool:
 
 def _index_record(writer: DatasetWriter, result: ItemResult) -> VideoRecord:
     extra: dict[str, Any] = {"numbers": result.numbers}
-    if result.crops:
-        extra.update(crops=result.crops, boxes=result.boxes)
+    facts = (("crops", result.crops), ("boxes", result.boxes), ("matrices", result.matrices))
+    extra.update({name: values for name, values in facts if values})
     extra["source"] = result.source
     if result.facts:
         extra["facts"] = result.facts

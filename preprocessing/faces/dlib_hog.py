@@ -12,6 +12,22 @@ from benchmark.registry import FACE_FINDERS
 from preprocessing.faces.base import Face, FaceFinder
 
 
+def load_dlib(name: str) -> Any:
+    """The dlib module, for the face finder called ``name``.
+
+    Raises:
+        RegistryError: it is not installed; the message says how to get it.
+    """
+    try:
+        import dlib
+    except ImportError as error:
+        raise RegistryError(
+            f"Face finder '{name}' needs the dlib package, which is not installed. "
+            "Install it as a wheel: pip install 'face-security-benchmark[preprocessing]'"
+        ) from error
+    return dlib
+
+
 @FACE_FINDERS.register("dlib")
 class DlibHog(FaceFinder):
     """dlib frontal HOG on the full RGB frame, one upsampling step: the published procedure.
@@ -23,13 +39,7 @@ class DlibHog(FaceFinder):
     def __init__(self, upsample: int = 1) -> None:
         if not isinstance(upsample, int) or upsample < 0:
             raise ConfigError(f"Face finder dlib: upsample must be a whole number from 0 on, not {upsample!r}.")
-        try:
-            import dlib
-        except ImportError as error:
-            raise RegistryError(
-                "Face finder 'dlib' needs the dlib package, which is not installed. "
-                "Install it as a wheel: pip install 'face-security-benchmark[preprocessing]'"
-            ) from error
+        dlib = load_dlib("dlib")
         self._detector = dlib.get_frontal_face_detector()
         self._version = str(dlib.__version__)
         self.upsample = upsample

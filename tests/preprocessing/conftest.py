@@ -63,6 +63,50 @@ def write_video(path: Path, *, has_face: bool = True, codec: str = "mp4v", num_f
     writer.release()
 
 
+def frontal_face() -> np.ndarray:
+    """68 landmarks of a plain frontal face in the unit square, iBUG order, (68, 2)."""
+
+    def ring(x: float, y: float, width: float, height: float, count: int) -> np.ndarray:
+        angles = np.pi + np.linspace(0, 2 * np.pi, count, endpoint=False)
+        return np.column_stack([x + width * np.cos(angles), y + height * np.sin(angles)])
+
+    angles = np.linspace(np.pi, 0, 17)
+    jaw = np.column_stack([0.5 + 0.3 * np.cos(angles), 0.45 + 0.42 * np.sin(angles)])
+    brows = [np.column_stack([np.linspace(x, x + 0.2, 5), np.full(5, 0.34)]) for x in (0.26, 0.54)]
+    bridge = np.column_stack([np.full(4, 0.5), np.linspace(0.42, 0.55, 4)])
+    base = np.column_stack([np.linspace(0.44, 0.56, 5), np.full(5, 0.6)])
+    eyes = [ring(x, 0.42, 0.06, 0.025, 6) for x in (0.36, 0.64)]
+    mouth = [ring(0.5, 0.72, 0.11, 0.06, 12), ring(0.5, 0.72, 0.09, 0.02, 8)]
+    return np.concatenate([jaw, *brows, bridge, base, *eyes, *mouth]).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def frontal() -> np.ndarray:
+    """See ``frontal_face``."""
+    return frontal_face()
+
+
+@pytest.fixture(scope="session")
+def predictor_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A 68-point dlib predictor that puts ``frontal_face`` into any box, whatever the picture; trained in a second."""
+    dlib = pytest.importorskip("dlib")
+    rng = np.random.default_rng(0)
+    images, faces = [], []
+    for _ in range(6):
+        images.append(rng.integers(0, 255, (96, 96), dtype=np.uint8))
+        left, side = (int(value) for value in rng.integers((4, 60), (20, 70)))
+        points = np.round(left + frontal_face() * side).astype(int)
+        parts = [dlib.point(int(x), int(y)) for x, y in points]
+        faces.append([dlib.full_object_detection(dlib.rectangle(left, left, left + side, left + side), parts)])
+    options = dlib.shape_predictor_training_options()
+    options.tree_depth, options.cascade_depth, options.num_trees_per_cascade_level = 2, 2, 4
+    options.feature_pool_size, options.num_test_splits, options.oversampling_amount = 20, 4, 2
+    options.random_seed, options.num_threads, options.be_verbose = "1", 1, False
+    path = tmp_path_factory.mktemp("predictor") / "tiny_68.dat"
+    dlib.train_shape_predictor(images, faces, options).save(str(path))
+    return path
+
+
 @pytest.fixture(scope="session")
 def video_maker() -> Callable[..., None]:
     return write_video
