@@ -21,7 +21,7 @@ from benchmark.schema import RunConfig
 from detectors.base import Detector
 from training.distributed import Processes
 from training.inputs import InputFormat, autocast, to_device
-from training.trainer import limit_threads
+from training.trainer import start_worker
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def score_dataset(
         num_workers=min(config.data.workers, len(dataset) // config.evaluation.batch_size),
         collate_fn=detector.collate,
         pin_memory=group.device.type == "cuda",
-        worker_init_fn=limit_threads,
+        worker_init_fn=start_worker,
     )
     indices, scores, errors = [], [], []
     for batch in _progress(loader, what, group):

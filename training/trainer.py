@@ -287,7 +287,7 @@ class Trainer:
             pin_memory=self.group.device.type == "cuda",
             persistent_workers=workers > 0,
             prefetch_factor=4 if workers else None,
-            worker_init_fn=limit_threads,
+            worker_init_fn=start_worker,
             generator=torch.Generator().manual_seed(trainer.seed),
         )
 
@@ -442,12 +442,17 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(own))
 
 
-def limit_threads(_worker: int) -> None:
-    """Data-loader workers use one thread each; more only fight each other."""
+def start_worker(_worker: int) -> None:
+    """Set up a data-loader worker: one thread (more only fight each other), and no share in the run's stop signals.
+
+    Ctrl-C and schedulers signal the whole process group; the workers must live until the trainer has saved.
+    """
     import cv2
 
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def better(value: float, best: float, select: SelectConfig) -> bool:

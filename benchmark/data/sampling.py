@@ -65,7 +65,8 @@ class ShuffledPlan:
         rng = np.random.default_rng((self.seed, epoch, 0x5EED))
         order = rng.permutation(self.count) if self._pools is None else self._balanced(rng)
         used = self.steps_per_epoch * self.batch_size
-        return order[:used].reshape(self.steps_per_epoch, self.batch_size)
+        batches = order[:used].reshape(self.steps_per_epoch, self.batch_size)
+        return batches if self._pools is None else rng.permuted(batches, axis=1)  # mixup pairs by position
 
     def _balanced(self, rng: np.random.Generator) -> np.ndarray:
         assert self._pools is not None
@@ -81,7 +82,7 @@ class GroupedPlan:
     """Every batch holds the same number of samples from every group, e.g. live and spoof of every source domain.
 
     Each group is walked in its own permutations and reshuffled when exhausted, as one loader per group would do; an
-    epoch is one pass over the largest group. Samples of a batch alternate between groups.
+    epoch is one pass over the largest group.
 
     Args:
         groups: (N,) group of every sample.
@@ -110,7 +111,8 @@ class GroupedPlan:
     def batches(self, epoch: int) -> np.ndarray:
         """See ``BatchPlan.batches``."""
         columns = [self._walk(number, pool, epoch) for number, pool in enumerate(self.pools)]
-        return np.stack(columns, axis=2).reshape(self.steps_per_epoch, -1)
+        rng = np.random.default_rng((self.seed, epoch, 0xD1))
+        return rng.permuted(np.concatenate(columns, axis=1), axis=1)  # mixup pairs by position
 
     def _walk(self, number: int, pool: np.ndarray, epoch: int) -> np.ndarray:
         """(steps, share) samples of one group in one epoch; whole rounds only, the rest of a round is dropped."""
