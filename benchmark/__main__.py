@@ -8,7 +8,10 @@ from pathlib import Path
 
 from benchmark.cli import guarded, setup_logging
 
-KINDS = ("backbones", "detectors", "datasets", "protocols", "augmentations", "layouts", "readers")
+KINDS = (
+    "backbones", "detectors", "datasets", "protocols", "augmentations",
+    "layouts", "face_finders", "face_parsers", "readers",
+)  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -97,7 +100,6 @@ def _demo(options: argparse.Namespace) -> int:
     import subprocess
 
     from preprocessing.demo.build import build_world
-
     from preprocessing.demo.worlds import WORLDS
 
     setup_logging()

@@ -11,13 +11,24 @@ from rich.table import Table
 
 from benchmark.data.cards import DatasetCard, all_cards
 from benchmark.protocols import Protocol, builtin_protocols
-from benchmark.registry import AUGMENTATIONS, BACKBONES, DATASETS, DETECTORS, LAYOUTS, Registry
+from benchmark.registry import (
+    AUGMENTATIONS,
+    BACKBONES,
+    DATASETS,
+    DETECTORS,
+    FACE_FINDERS,
+    FACE_PARSERS,
+    LAYOUTS,
+    Registry,
+)
 
 REGISTRIES: dict[str, Registry] = {
     "backbones": BACKBONES,
     "detectors": DETECTORS,
     "augmentations": AUGMENTATIONS,
     "layouts": LAYOUTS,
+    "face_finders": FACE_FINDERS,
+    "face_parsers": FACE_PARSERS,
     "readers": DATASETS,
 }
 

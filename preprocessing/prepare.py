@@ -242,6 +242,10 @@ def _finish(
         pages=pages,
     )
     is_new = write_dataset_index(report.index, writer, _meta(report, writer.header, writer.versions))
+    if layout.parts and report.rows:
+        from preprocessing.layouts.derived import derive_all
+
+        derive_all(report.index)
     if is_new or new or not (pages / "report.html").is_file():
         write_pages(report, writer)
     return report

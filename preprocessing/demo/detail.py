@@ -16,7 +16,7 @@ from preprocessing.demo.noise import FloatArray, blur
 
 _NUM_RINGS, _NUM_SECTORS = 16, 4
 _FIRST_FILLED_RING = 4
-_MAX_GRAIN = np.float32(0.1)
+_MAX_GRAIN = np.float32(0.3)
 
 
 @lru_cache(maxsize=8)

@@ -43,7 +43,7 @@ Forgery = Callable[[Scene, Scene, int, np.random.Generator], Shot]
 def deepfakes(target: Scene, source: Scene, index: int, rng: np.random.Generator) -> Shot:
     """Another identity in the target's pose and light, as a generator renders it, softly blended."""
     match, soft = rng.uniform(0.45, 0.85), rng.uniform(0.015, 0.04)
-    grow, gain, tone = rng.uniform(-0.12, 0.0), np.exp(rng.normal(0, 0.25)), _tone_error(rng, 0.04, 0.12)
+    grow, gain, tone = rng.uniform(-0.12, 0.0), np.exp(rng.normal(0, 0.25)), _tone_error(rng, 0.09, 0.2)
     shot = target.shoot(index)
     own = to_float(shot.image)
     donor = _align(_reenact(target, source, index), shot.landmarks, range(27))
@@ -58,7 +58,7 @@ def deepfakes(target: Scene, source: Scene, index: int, rng: np.random.Generator
 def face2face(target: Scene, source: Scene, index: int, rng: np.random.Generator) -> Shot:
     """The target keeps its identity; the captured face is warped to the source's expression and re-rendered."""
     soften, soft = rng.uniform(0.7, 1.0), rng.uniform(0.01, 0.03)
-    tone = _tone_error(rng, 0.06, 0.16)
+    tone = _tone_error(rng, 0.1, 0.22)
     grow, gain = rng.uniform(-0.14, -0.02), np.exp(rng.normal(0, 0.25))
     shot = target.shoot(index)
     own = to_float(shot.image)
@@ -87,7 +87,7 @@ def faceswap(target: Scene, source: Scene, index: int, rng: np.random.Generator)
 def neural_textures(target: Scene, source: Scene, index: int, rng: np.random.Generator) -> Shot:
     """The mouth region with the source's expression, as a generator with strided up-sampling leaves it."""
     period, soft, gain = int(rng.choice([2, 4])), rng.uniform(0.015, 0.035), np.exp(rng.normal(0, 0.25))
-    tone = _tone_error(rng, 0.04, 0.12)
+    tone = _tone_error(rng, 0.1, 0.22)
     shot = target.shoot(index)
     own = to_float(shot.image)
     donor = _with_expression(target, source, index)

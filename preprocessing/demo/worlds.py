@@ -16,7 +16,7 @@ from preprocessing.demo.forgeries import Forgery
 from preprocessing.demo.scenes import Key, Scene, Shot, make_scene
 from preprocessing.demo.seeds import stream
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 """Raise it whenever the same settings would give other pixels."""
 SPLITS = ("train", "val", "test")
 
@@ -95,7 +95,7 @@ WORLDS: dict[str, World] = {
     for world in (
         World(
             name="demo/FF++",
-            identities={"train": 112, "val": 16, "test": 32},
+            identities={"train": 176, "val": 16, "test": 32},
             first_identity=0,
             real_cls="FF-real",
             real_folder="youtube/c23",
