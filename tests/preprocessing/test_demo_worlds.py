@@ -10,7 +10,7 @@ import pytest
 from benchmark.data.index import read_index
 from benchmark.data.store import Store, decode_landmarks
 from benchmark.errors import ConfigError
-from preprocessing.demo.build import build_world
+from preprocessing.demo.build import DEFAULT_SIZE, build_world
 from preprocessing.demo.camera import decode_jpeg, encode_jpeg
 from preprocessing.demo.shortcuts import image_features, shortcut_table
 from preprocessing.demo.worlds import WORLDS, identity_splits, make_shots, plan, real_scene, stored_quality
@@ -89,20 +89,21 @@ def test_an_unknown_world_is_refused(tmp_path: Path):
         build_world("demo/FF+", tmp_path, tmp_path)
 
 
+@pytest.mark.slow
 def test_global_statistics_do_not_give_the_label_away():
-    """Sampled from the default world: two frames of a part of its people (the full table is in docs)."""
+    """Two frames of every person of the default world (the full table, all frames, is in docs/demo_worlds.md)."""
     world = WORLDS["demo/FF++"]
     features, classes, videos, splits = [], [], [], []
-    for video in plan(world, 0.4):
+    for video in plan(world):
         if video.split == "val":
             continue
         quality = stored_quality(world, video, 0)
-        for shot in make_shots(world, video, 64, 0, frames=(1, 6)):
+        for shot in make_shots(world, video, DEFAULT_SIZE, 0, frames=(1, 6)):
             data = encode_jpeg(shot.image, quality)
             features.append(image_features(decode_jpeg(data), len(data)))
             classes.append(video.cls)
             videos.append(f"{video.cls}/{video.name}")
             splits.append(video.split)
-    rows = shortcut_table(np.stack(features), classes, videos, splits, world.real_cls)
-    assert max(row.frame_auc for row in rows) < 0.72, rows  # about 12 test people: wide error bars
-    assert np.mean([row.frame_auc for row in rows]) < 0.64, rows
+    rows = {r.name: r.frame_auc for r in shortcut_table(np.stack(features), classes, videos, splits, world.real_cls)}
+    assert rows["all"] < 0.65, rows
+    assert max(rows.values()) < 0.78, rows  # 32 people a family: the standard error is about 0.05
