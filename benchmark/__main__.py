@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = verbs.add_parser("demo", help="build the demo worlds, train on one, test on all; minutes on a CPU")
     demo.add_argument("--detector", default="configs/demo.yaml", metavar="YAML", help="configuration to run")
-    demo.add_argument("--world-only", action="store_true", help="build the worlds, do not train")
+    demo.add_argument("--world-only", action="store_true", help="build all demo worlds, do not train")
     demo.add_argument("--data", type=Path, default=Path("data"), help="where stores go")
     demo.add_argument("--indexes", type=Path, default=Path("datasets_json"), help="where indexes go")
     demo.set_defaults(run=_demo)
@@ -103,9 +103,9 @@ def _demo(options: argparse.Namespace) -> int:
     from preprocessing.demo.worlds import WORLDS
 
     setup_logging()
-    for name in WORLDS:
-        build_world(name, options.data, options.indexes)
     if options.world_only:
+        for name in WORLDS:
+            build_world(name, options.data, options.indexes)
         return 0
     script = Path(__file__).resolve().parent.parent / "training" / "train.py"
     command = [sys.executable, str(script), "--detector", options.detector, "--protocol", "demo", "--overwrite"]

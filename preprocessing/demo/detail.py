@@ -57,11 +57,10 @@ def match_detail(
     have, wanted = _spectrum(image.mean(-1), mask), _spectrum(grey, mask) * gain**2
     smooth = blur(image, len(image) / 12)
     detail = image - smooth
-    stretch = np.sqrt(wanted / have).clip(0.3, 2.5 if grain is None else 1.5)
+    stretch = np.sqrt(wanted / have).clip(0.3, 2.5)
     if grain is None:
         return smooth + _filter(detail, stretch)
-    rough = np.sqrt(blur((grey - blur(grey, 1.4)) ** 2, len(image) / 32) + 1e-6)  # grain goes where the goal has detail
-    grain = grain * rough[..., None]
+    grain = grain * roughness(grey)[..., None]  # grain goes where the goal has detail
     missing = (wanted - have * stretch**2).clip(0, None)
     missing[: _FIRST_FILLED_RING * _NUM_SECTORS] = 0  # coarse structure is the face itself, not grain
     fill = np.sqrt(missing / _spectrum(grain.mean(-1), mask))
@@ -70,6 +69,12 @@ def match_detail(
         fill = fill * np.sqrt((missing + 1e-3) / (got + 1e-3)).clip(0.3, 2.0)
     filled = _MAX_GRAIN * np.tanh(_filter(grain, fill) / _MAX_GRAIN)
     return smooth + _filter(detail, stretch) + filled.astype(np.float32)
+
+
+def roughness(grey: FloatArray) -> FloatArray:
+    """(H, W) local deviation of the fine detail of a grey picture, relative to its mean."""
+    local = np.sqrt(blur((grey - blur(grey, 1.4)) ** 2, len(grey) / 32) + 1e-6)
+    return local / local.mean()
 
 
 def block_grain(rng: np.random.Generator, size: int, stride: int) -> FloatArray:

@@ -43,13 +43,13 @@ Forgery = Callable[[Scene, Scene, int, np.random.Generator], Shot]
 def deepfakes(target: Scene, source: Scene, index: int, rng: np.random.Generator) -> Shot:
     """Another identity in the target's pose and light, as a generator renders it, softly blended."""
     match, soft = rng.uniform(0.45, 0.85), rng.uniform(0.015, 0.04)
-    grow, gain, tone = rng.uniform(-0.12, 0.0), np.exp(rng.normal(0, 0.25)), _tone_error(rng, 0.09, 0.2)
+    grow, gain, tone = rng.uniform(-0.12, 0.0), np.exp(rng.normal(0, 0.25)), tone_error(rng, 0.09, 0.2)
     shot = target.shoot(index)
     own = to_float(shot.image)
-    donor = _align(_reenact(target, source, index), shot.landmarks, range(27))
+    donor = _align(reenact(target, source, index), shot.landmarks, range(27))
     mask = face_mask(shot.landmarks, target.size, grow, soft)
     image = match_color(donor.image, own, mask, match, 0.8) * tone
-    frame_rng = _frame_stream(rng, index)
+    frame_rng = frame_stream(rng, index)
     grain = tile_grain(rng, frame_rng, target.size, pixels(target, 4), 0.9)
     grain = grain + 0.15 * block_grain(frame_rng, target.size, pixels(target, 2))
     return blend(shot, replace(donor, image=match_detail(image, own, mask, grain, gain)), mask)
@@ -58,21 +58,21 @@ def deepfakes(target: Scene, source: Scene, index: int, rng: np.random.Generator
 def face2face(target: Scene, source: Scene, index: int, rng: np.random.Generator) -> Shot:
     """The target keeps its identity; the captured face is warped to the source's expression and re-rendered."""
     soften, soft = rng.uniform(0.7, 1.0), rng.uniform(0.01, 0.03)
-    tone = _tone_error(rng, 0.1, 0.22)
+    tone = tone_error(rng, 0.1, 0.22)
     grow, gain = rng.uniform(-0.14, -0.02), np.exp(rng.normal(0, 0.25))
     shot = target.shoot(index)
     own = to_float(shot.image)
-    donor = _with_expression(target, source, index)
+    donor = with_expression(target, source, index)
     warped = diffuse(_move_expression(own, shot, donor), soften)
     mask = face_mask(donor.landmarks, target.size, grow, soft)
-    grain = tile_grain(rng, _frame_stream(rng, index), target.size, pixels(target, 8), 0.95)
+    grain = tile_grain(rng, frame_stream(rng, index), target.size, pixels(target, 8), 0.95)
     image = match_detail(warped, own, mask, grain, gain) * tone
     return blend(shot, replace(donor, image=image), mask)
 
 
 def faceswap(target: Scene, source: Scene, index: int, rng: np.random.Generator) -> Shot:
     """A frame of the source video, warped landmark by landmark onto the target, hard seam, simple colour gain."""
-    match, soft = rng.uniform(0.25, 0.7), rng.uniform(0.006, 0.014)
+    match, soft = rng.uniform(0.5, 0.85), rng.uniform(0.006, 0.014)
     grow, gain = rng.uniform(-0.2, -0.08), np.exp(rng.normal(0, 0.3))
     shot = target.shoot(index)
     other = source.shoot((index + int(rng.integers(len(source.motions)))) % len(source.motions))
@@ -80,20 +80,20 @@ def faceswap(target: Scene, source: Scene, index: int, rng: np.random.Generator)
     moved = warp(donor, other.landmarks, shot.landmarks)
     parsing = warp(other.parsing, other.landmarks, shot.landmarks, nearest=True)
     mask = face_mask(shot.landmarks, target.size, grow, soft)
-    image = match_detail(match_color(moved, own, mask, match, 0.0), own, mask, None, gain)
+    image = match_detail(match_color(moved, own, mask, match, 0.7), own, mask, None, gain)
     return blend(shot, Donor(image, parsing, shot.landmarks), mask)
 
 
 def neural_textures(target: Scene, source: Scene, index: int, rng: np.random.Generator) -> Shot:
     """The mouth region with the source's expression, as a generator with strided up-sampling leaves it."""
     period, soft, gain = int(rng.choice([2, 4])), rng.uniform(0.015, 0.035), np.exp(rng.normal(0, 0.25))
-    tone = _tone_error(rng, 0.1, 0.22)
+    tone = tone_error(rng, 0.1, 0.22)
     shot = target.shoot(index)
     own = to_float(shot.image)
-    donor = _with_expression(target, source, index)
+    donor = with_expression(target, source, index)
     warped = diffuse(_move_expression(own, shot, donor), 0.9)
     mask = lower_face_mask(donor.landmarks, target.size, soft)
-    frame_rng = _frame_stream(rng, index)
+    frame_rng = frame_stream(rng, index)
     grain = board_grain(frame_rng, target.size, pixels(target, period))
     grain = grain + 0.5 * block_grain(frame_rng, target.size, pixels(target, 2))
     image = match_detail(warped, own, mask, grain, gain) * tone
@@ -106,10 +106,10 @@ def better_swap(target: Scene, source: Scene, index: int, rng: np.random.Generat
     strength, grow, gain = rng.uniform(0.6, 1.0), rng.uniform(-0.1, 0.02), np.exp(rng.normal(-0.15, 0.25))
     shot = target.shoot(index)
     own = to_float(shot.image)
-    donor = _align(_reenact(target, source, index), shot.landmarks, range(27))
+    donor = _align(reenact(target, source, index), shot.landmarks, range(27))
     mask = face_mask(shot.landmarks, target.size, grow, soft)
     image = match_color(low_resolution(donor.image, resolution), own, mask, 0.85, 0.9)
-    image = match_detail(diffuse(image, strength), own, mask, _mixed_grain(rng, target, index), gain)
+    image = match_detail(diffuse(image, strength), own, mask, mixed_grain(rng, target, index), gain)
     return blend(shot, replace(donor, image=image), mask)
 
 
@@ -119,12 +119,12 @@ def self_blend(target: Scene, source: Scene, index: int, rng: np.random.Generato
     shot = target.shoot(index)
     own = to_float(shot.image)
     jitter = rng.normal(0, 0.012 * target.size, 2) + rng.normal(0, 0.006 * target.size, (68, 2))
-    strength, tone = rng.uniform(0.6, 1.0), _tone_error(rng, 0.04, 0.1)
+    strength, tone = rng.uniform(0.6, 1.0), tone_error(rng, 0.04, 0.1)
     grow, soft = rng.uniform(-0.12, -0.02), rng.uniform(0.015, 0.04)
     landmarks = (shot.landmarks + jitter).astype(np.float32)
     image = diffuse(warp(own, shot.landmarks, landmarks), strength)
     mask = face_mask(shot.landmarks, target.size, grow, soft)
-    image = match_detail(image, own, mask, _mixed_grain(rng, target, index), 1.0)
+    image = match_detail(image, own, mask, mixed_grain(rng, target, index), 1.0)
     parsing = warp(shot.parsing, shot.landmarks, landmarks, nearest=True)
     return blend(shot, Donor(image * tone, parsing, landmarks), mask)
 
@@ -134,9 +134,9 @@ def pixels(scene: Scene, at_default: int) -> int:
     return at_default * max(1, scene.size // DEFAULT_SIZE)
 
 
-def _mixed_grain(rng: np.random.Generator, target: Scene, index: int) -> FloatArray:
+def mixed_grain(rng: np.random.Generator, target: Scene, index: int) -> FloatArray:
     """Grain of a diffusion decoder: traces of its up-sampling stages, weaker than those of older generators."""
-    coarse, frame_rng = int(rng.choice([4, 8])), _frame_stream(rng, index)
+    coarse, frame_rng = int(rng.choice([4, 8])), frame_stream(rng, index)
     return tile_grain(rng, frame_rng, target.size, pixels(target, coarse), rng.uniform(0.6, 0.85))
 
 
@@ -159,32 +159,32 @@ def blend(shot: Shot, donor: Donor, mask: FloatArray) -> Shot:
     return Shot(image, parsing, donor.landmarks, np.where(mask > 0, 255, 0).astype(np.uint8))
 
 
-def _tone_error(rng: np.random.Generator, low: float, high: float) -> NDArray[np.float32]:
+def tone_error(rng: np.random.Generator, low: float, high: float) -> NDArray[np.float32]:
     """RGB factors by which a forged face is too bright or too dark (log error in [low, high]), slightly tinted."""
     brightness = rng.choice([-1.0, 1.0]) * rng.uniform(low, high)
     return np.exp(brightness + rng.normal(0, 0.5 * low, 3)).astype(np.float32)
 
 
-def _frame_stream(rng: np.random.Generator, index: int) -> np.random.Generator:
+def frame_stream(rng: np.random.Generator, index: int) -> np.random.Generator:
     """A stream for what differs between the frames of one video."""
     return np.random.default_rng([int(rng.integers(2**32)), index])
 
 
-def _reenact(target: Scene, source: Scene, index: int) -> Donor:
+def reenact(target: Scene, source: Scene, index: int) -> Donor:
     """The source's person as the target moves and is lit, seen through the colours of the source's camera."""
     frame = source.painter.paint(target.motions[index], target.light, target.backdrop)
-    return _imagine(frame, source)
+    return imagine(frame, source)
 
 
-def _with_expression(target: Scene, source: Scene, index: int) -> Donor:
+def with_expression(target: Scene, source: Scene, index: int) -> Donor:
     """The target's person in its own pose, with the mouth, eyes and brows of the source's frame."""
     own, other = target.motions[index], source.motions[index % len(source.motions)]
     mouth = other.mouth_open if abs(other.mouth_open - own.mouth_open) > 0.15 else 0.6 - 0.5 * own.mouth_open
     motion: Motion = replace(own, mouth_open=mouth, smile=other.smile, brow_raise=other.brow_raise)
-    return _imagine(target.painter.paint(motion, target.light, target.backdrop), target)
+    return imagine(target.painter.paint(motion, target.light, target.backdrop), target)
 
 
-def _imagine(frame: Frame, scene: Scene) -> Donor:
+def imagine(frame: Frame, scene: Scene) -> Donor:
     """A generator's idea of a frame: the colours of the scene's camera, without its noise and codec."""
     image = lens(frame.image, scene.camera) * np.float32(scene.camera.exposure)
     return Donor(develop(image, scene.camera).clip(0, 1), frame.parsing, frame.landmarks)

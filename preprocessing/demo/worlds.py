@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from preprocessing.demo import forgeries
+from preprocessing.demo import attacks, diffusion, forgeries
 from preprocessing.demo.camera import CameraDomain
 from preprocessing.demo.forgeries import Forgery
 from preprocessing.demo.scenes import Key, Scene, Shot, make_scene
 from preprocessing.demo.seeds import stream
 
-GENERATOR_VERSION = 3
+GENERATOR_VERSION = 4
 """Raise it whenever the same settings would give other pixels."""
 SPLITS = ("train", "val", "test")
 
@@ -48,7 +48,8 @@ class World:
         families: classes of fakes.
         camera: where cameras come from.
         level: compression level of the index, or None.
-        naming: how videos are called: ``number`` (``000``, ``000_003``) or ``celeb`` (``id0_0000``, ``id0_id3_0000``).
+        naming: how videos are called: ``number`` (``000``, ``000_003``), ``celeb`` (``id0_0000``, ``id0_id3_0000``) or
+            ``solo`` (``000`` for real and fake: the class tells them apart).
         num_frames: frames per video.
     """
 
@@ -89,6 +90,39 @@ _DFDC_CAMERA = CameraDomain(
     blur=(2.0, 9.0), noise=(3.0, 9.0), noise_grain=(0.3, 1.0), exposure=(0.55, 1.15), saturation=(0.45, 1.05),
     gamma=(0.75, 1.4), quality=(78, 95), stored_quality=(78, 94), tint=(0.05, 0.0, -0.05), white_balance=0.12,
 )  # fmt: skip
+
+_SPOOF_CAMERAS = {
+    "msu": CameraDomain(
+        blur=(2.0, 8.0), noise=(3.0, 8.0), noise_grain=(0.3, 0.9), saturation=(0.5, 0.9), exposure=(0.7, 1.0),
+        quality=(82, 94),
+    ),
+    "casia": CameraDomain(blur=(1.0, 11.0), noise=(1.5, 9.0), shake=(0.0, 10.0), stored_quality=(80, 97)),
+    "replay": CameraDomain(
+        blur=(4.0, 9.0), noise=(2.5, 7.0), denoise=(0.4, 1.0), tint=(0.06, 0.0, -0.08), quality=(78, 92),
+    ),
+    "oulu": CameraDomain(blur=(0.5, 4.0), noise=(1.0, 4.0), sharpen=(0.4, 1.4), contrast=(0.95, 1.25), quality=(90, 99)),
+    "celeb": CameraDomain(gamma=(0.7, 1.4), exposure=(0.6, 1.25), saturation=(0.5, 1.25), white_balance=0.14),
+}  # fmt: skip
+"""Cameras of the four MCIO domains (laptop webcam, three qualities, dim office, phones) and of the supplement."""
+
+
+def _spoof_world(number: int, domain: str, camera: CameraDomain) -> World:
+    """One domain of demo/MCIO: live faces, prints and replays of the same people."""
+    return World(
+        name=f"demo/MCIO/{domain}",
+        identities={"train": 28, "val": 12, "test": 24},
+        first_identity=6000 + 100 * number,
+        real_cls=f"{domain}_live",
+        real_folder="live",
+        families=(
+            Family(f"{domain}_print", "print", (attacks.print_attack,)),
+            Family(f"{domain}_replay", "replay", (attacks.replay_attack,)),
+        ),
+        camera=camera,
+        naming="solo",
+        num_frames=4,
+    )
+
 
 WORLDS: dict[str, World] = {
     world.name: world
@@ -143,6 +177,30 @@ WORLDS: dict[str, World] = {
             ),
             camera=_DFDC_CAMERA,
         ),
+        World(
+            name="demo/DiFF",
+            identities={"train": 96, "val": 32, "test": 96},
+            first_identity=4000,
+            real_cls="DiFF_real",
+            real_folder="real",
+            families=(
+                Family("DiFF_T2I_fake", "T2I", (diffusion.text_to_image,)),
+                Family("DiFF_I2I_fake", "I2I", (diffusion.image_to_image,)),
+                Family("DiFF_FS_fake", "FS", (forgeries.better_swap,)),
+                Family("DiFF_FE_fake", "FE", (diffusion.face_editing,)),
+            ),
+            num_frames=1,
+        ),
+        *(_spoof_world(number, domain, camera) for number, (domain, camera) in enumerate(_SPOOF_CAMERAS.items())),
+        World(
+            name="demo/Faces",
+            identities={"train": 480},
+            first_identity=8000,
+            real_cls="Faces_real",
+            real_folder="faces",
+            families=(),
+            num_frames=4,
+        ),
     )
 }
 
@@ -180,7 +238,9 @@ def plan(world: World, scale: float = 1.0, seed: int = 0) -> list[Video]:
 
 
 def _name(world: World, target: int, source: int | None = None) -> str:
-    numbers = [target - world.first_identity] + ([] if source is None else [source - world.first_identity])
+    numbers = [target - world.first_identity]
+    if source is not None and world.naming != "solo":
+        numbers.append(source - world.first_identity)
     if world.naming == "celeb":
         return "_".join(f"id{number}" for number in numbers) + "_0000"
     return "_".join(f"{number:03d}" for number in numbers)
