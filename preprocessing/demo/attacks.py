@@ -12,7 +12,12 @@ import numpy as np
 from preprocessing.demo.camera import capture, to_float
 from preprocessing.demo.detail import match_detail, roughness
 from preprocessing.demo.forgeries import (
-    Donor, blend, frame_stream, match_color, pixels, tone_error,
+    Donor,
+    blend,
+    frame_stream,
+    match_color,
+    pixels,
+    tone_error,
 )  # fmt: skip
 from preprocessing.demo.noise import FloatArray, blur, smooth_field
 from preprocessing.demo.scenes import Scene, Shot
@@ -38,7 +43,8 @@ def replay_attack(target: Scene, source: Scene, index: int, rng: np.random.Gener
     drift = frame_stream(rng, index).uniform(0, 2 * np.pi)
     moire = _lines(rng, size, rng.uniform(0.06, 0.14) * size, rng.uniform(-0.9, 0.9), drift)
     grain = grid * (1 + np.float32(0.6) * moire)
-    glare = np.exp(blur(smooth_field(rng, size, size, 3.0).clip(0.5, None) - 0.5, 0.03 * size) * np.float32(0.18))
+    bright = smooth_field(rng, size, size, 3.0).clip(0.5, None) - np.float32(0.5)
+    glare = np.exp(blur(bright, 0.03 * size) * np.float32(0.18))
     shade = glare * (1 + np.float32(rng.uniform(0.01, 0.03)) * moire)
     return _recapture(target, index, rng, grain, shade)
 

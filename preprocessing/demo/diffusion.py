@@ -13,7 +13,16 @@ import numpy as np
 from preprocessing.demo.camera import to_float
 from preprocessing.demo.detail import match_detail
 from preprocessing.demo.forgeries import (
-    Donor, blend, diffuse, face_mask, match_color, mixed_grain, reenact, tone_error, warp, with_expression,
+    Donor,
+    blend,
+    diffuse,
+    face_mask,
+    match_color,
+    mixed_grain,
+    reenact,
+    tone_error,
+    warp,
+    with_expression,
 )  # fmt: skip
 from preprocessing.demo.noise import FloatArray
 from preprocessing.demo.scenes import Scene, Shot
