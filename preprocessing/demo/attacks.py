@@ -60,7 +60,8 @@ def _recapture(target: Scene, index: int, rng: np.random.Generator, grain: Float
     own, everywhere = to_float(shot.image), np.ones((target.size, target.size), np.float32)
     patches = np.exp(smooth_field(rng, target.size, target.size, 4.0) * np.float32(rng.uniform(0.5, 1.5)) - 0.5)
     visible = patches * roughness(own.mean(-1))
-    texture = 1 + np.float32(rng.uniform(0.05, 0.1)) * grain * visible.clip(0, 3)
+    coarse = np.sqrt(target.camera.noise / 5).clip(0.4, 1)  # a better camera is fooled with a finer medium
+    texture = 1 + np.float32(rng.uniform(0.05, 0.1) * coarse) * grain * visible.clip(0, 3)
     medium = frame.image * tone_error(rng, 0.02, 0.08) * (shade * texture)[..., None]
     taken = to_float(capture(medium, target.camera, stream(*target.key, "recapture", index)))
     image = match_color(taken, own, everywhere, rng.uniform(0.7, 1.0), 0.9)

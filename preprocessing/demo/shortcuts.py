@@ -1,7 +1,7 @@
 """Shortcut check: can a linear model on global image statistics tell real from fake?
 
 A demo world whose label is written in its brightness, file size or border would teach nothing. Run it with
-``python -m preprocessing.demo.shortcuts --index datasets_json/demo/FF++.json --store data/demo/FF++_lmdb``.
+``python -m preprocessing.demo.shortcuts demo/FF++ demo/MCIO/msu``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.cards import builtin_cards
 from benchmark.data.index import read_index
 from benchmark.data.store import Store
 from preprocessing.demo.camera import Image, decode_jpeg
@@ -134,30 +135,38 @@ def _fit_and_score(
     )
 
 
-def check_index(index: Path, store: Path) -> list[ShortcutRow]:
-    """`shortcut_table` of a built world that has a ``train`` and a ``test`` split."""
-    opened, rows = Store(store), read_index(index).records
+def check_world(name: str, data: Path, indexes: Path) -> list[ShortcutRow]:
+    """`shortcut_table` of a built world that has a ``train`` and a ``test`` split.
+
+    Args:
+        name: the world, e.g. ``demo/FF++``.
+        data, indexes: folders of its store and its index.
+    """
+    store = Store(data / f"{name}_lmdb")
+    records = read_index(indexes / f"{name}.json", builtin_cards()[name].labels).records
     features, classes, videos, splits = [], [], [], []
-    for record in rows:
+    for record in records:
         for key in record.frames:
-            data = opened.get(key)
-            features.append(image_features(decode_jpeg(data), len(data)))
+            stored = store.get(key)
+            features.append(image_features(decode_jpeg(stored), len(stored)))
             classes.append(record.cls)
             videos.append(record.video_id)
             splits.append(record.split)
-    real = next(record.cls for record in rows if record.label == 0)
+    real = next(record.cls for record in records if record.label == 0)
     return shortcut_table(np.stack(features), classes, videos, splits, real)
 
 
 def main() -> None:
-    """Print the table of a built world."""
+    """Print the table of built worlds."""
     parser = argparse.ArgumentParser(description="linear model on global image statistics: AUC per class of fakes")
-    parser.add_argument("--index", type=Path, default=Path("datasets_json/demo/FF++.json"))
-    parser.add_argument("--store", type=Path, default=Path("data/demo/FF++_lmdb"))
+    parser.add_argument("worlds", nargs="+", metavar="WORLD", help="e.g. demo/FF++; with a train and a test split")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="where stores are")
+    parser.add_argument("--indexes", type=Path, default=Path("datasets_json"), help="where indexes are")
     options = parser.parse_args()
-    sys.stdout.write(f"{'class':10} {'frame AUC':>9} {'video AUC':>9} {'videos':>6}\n")
-    for row in check_index(options.index, options.store):
-        sys.stdout.write(f"{row.name:10} {row.frame_auc:9.3f} {row.video_auc:9.3f} {row.num_videos:6d}\n")
+    for name in options.worlds:
+        sys.stdout.write(f"{name:14} {'frame AUC':>9} {'video AUC':>9} {'videos':>6}\n")
+        for row in check_world(name, options.data, options.indexes):
+            sys.stdout.write(f"{row.name:14} {row.frame_auc:9.3f} {row.video_auc:9.3f} {row.num_videos:6d}\n")
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ _SPOOF_CAMERAS = {
         blur=(4.0, 9.0), noise=(2.5, 7.0), denoise=(0.4, 1.0), tint=(0.06, 0.0, -0.08), quality=(78, 92),
     ),
     "oulu": CameraDomain(
-        blur=(0.5, 4.0), noise=(1.0, 4.0), sharpen=(0.4, 1.4), contrast=(0.95, 1.25), quality=(90, 99),
+        blur=(0.5, 5.0), noise=(2.0, 6.0), sharpen=(0.3, 1.2), contrast=(0.95, 1.25), quality=(88, 98),
     ),
     "celeb": CameraDomain(gamma=(0.7, 1.4), exposure=(0.6, 1.25), saturation=(0.5, 1.25), white_balance=0.14),
 }  # fmt: skip
