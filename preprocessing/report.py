@@ -100,6 +100,7 @@ class PrepareReport:
         kept: items that were finished before.
         seconds: time this run took.
         pages: folder of the report pages.
+        derived: indexes made from this one.
     """
 
     dataset: str
@@ -115,6 +116,7 @@ class PrepareReport:
     kept: int
     seconds: float
     pages: Path
+    derived: tuple[Path, ...] = ()
 
     @property
     def is_damaged(self) -> bool:
@@ -202,6 +204,9 @@ def print_report(report: PrepareReport) -> None:
     console.print(f"New: {report.new}, kept: {report.kept}, time: {report.seconds:.1f} s{rate}.", highlight=False)
     places = f"Index: {report.index}\nStore: {report.store}\nReport: {report.pages / 'report.html'}"
     console.print(places, highlight=False, soft_wrap=True)
+    if report.derived:
+        names = ", ".join(path.relative_to(report.index.parent).with_suffix("").as_posix() for path in report.derived)
+        console.print(f"Indexes made from it: {names}", highlight=False, soft_wrap=True)
     console.print(f"Settings: {report.fingerprint}, content: {report.content[:16]}", highlight=False)
 
 

@@ -23,6 +23,7 @@ from preprocessing.layouts.files import (
     read_table,
     without_suffix,
 )  # fmt: skip
+from preprocessing.layouts.fsfm_tree import FsfmTree, own_name
 
 LABELS = {"0": 0, "1": 1}
 TRAIN_LABELS = {"REAL": 0, "FAKE": 1, "real": 0, "fake": 1}
@@ -36,6 +37,7 @@ class DFDC(Layout):
     name = "DFDC"
     classes = {"DFDC_Real": 0, "DFDC_Fake": 1}
     official = {("DFDC_Real", "test"): 2500, ("DFDC_Fake", "test"): 2500}
+    fsfm = FsfmTree(video=own_name)
 
     def find(self, root: Path, levels: Collection[str]) -> Iterator[Item | Remark]:
         """See ``Layout.find``."""

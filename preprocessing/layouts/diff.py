@@ -13,9 +13,17 @@ from pathlib import Path
 from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Layout, Remark
 from preprocessing.layouts.files import find_images, present
+from preprocessing.layouts.fsfm_tree import Entry, FsfmTree, own_name
 
 SPLITS = ("train", "val", "test")
 KINDS = ("T2I", "I2I", "FS", "FE")
+
+
+def _folders(entry: Entry) -> tuple[str, ...]:
+    """FSFM has a tree per kind, each with all the real images in it."""
+    kinds = KINDS if entry.cls == "DiFF_real" else (entry.cls.split("_")[1],)
+    cls = "real" if entry.cls == "DiFF_real" else "fake"
+    return tuple(f"{entry.split}_subsets/{kind}/{entry.split}/{cls}" for kind in kinds)
 
 
 @LAYOUTS.register("DiFF")
@@ -25,6 +33,7 @@ class DiFF(Layout):
     name = "DiFF"
     classes = {"DiFF_real": 0, **{f"DiFF_{kind}_fake": 1 for kind in KINDS}}
     frames = "all"
+    fsfm = FsfmTree(video=own_name, stem=lambda entry, number, position: entry.video, folders=_folders)
     folders = {
         **{f"{split}/{kind}": (f"DiFF_{kind}_fake", split) for split in SPLITS for kind in KINDS},
         **{f"DiFF_real/{split}": ("DiFF_real", split) for split in SPLITS},

@@ -12,9 +12,11 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from preprocessing.frame_rules import FAS_PAIR
 from preprocessing.layouts.base import Item, Layout, Remark
 from preprocessing.layouts.few_shot import SPLIT_OF_PARTITION, shots
 from preprocessing.layouts.files import Found, find_images, find_videos, place, present
+from preprocessing.layouts.fsfm_tree import FsfmTree, own_name
 from preprocessing.video import FrameSource, ImageFiles
 
 
@@ -26,7 +28,12 @@ class Domain(Layout):
     """
 
     domain: ClassVar[str]
-    frames = "2"
+    frames = FAS_PAIR
+    fsfm = FsfmTree(
+        video=own_name,
+        stem=lambda entry, number, position: f"{entry.video}_frame{position}",
+        folders=lambda entry: (f"frame/{entry.facts['domain']}/{entry.folder}",),
+    )
 
     def find(self, root: Path, levels: Collection[str]) -> Iterator[Item | Remark]:
         """See ``Layout.find``."""

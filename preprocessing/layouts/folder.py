@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from benchmark.data.index import SPLITS, label_of
+from benchmark.data.index import SPLITS
+from benchmark.data.readers import folder_label, video_name
 from benchmark.errors import DataError
 from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Layout, Remark, list_files
@@ -27,13 +28,20 @@ CLASSES = ("real", "fake")
 
 @LAYOUTS.register("folder")
 class Folder(Layout):
-    """Class folders, or files named by a table labels.csv with path and label."""
+    """Class folders, or files named by a table labels.csv with path and label.
+
+    Args:
+        name: what the dataset is called.
+        crops: 1 says that images in class folders are face crops already; those named ``VIDEO_frame_NUMBER`` (FSFM's
+            trees) are one video.
+    """
 
     name = "folder"
     classes: Mapping[str, int] = {"real": 0, "fake": 1}
 
-    def __init__(self, name: str = "folder") -> None:
+    def __init__(self, name: str = "folder", crops: int = 0) -> None:
         self.name = name
+        self.has_crops = bool(crops)
 
     def find(self, root: Path, levels: Collection[str]) -> Iterator[Item | Remark]:
         """See ``Layout.find``."""
@@ -45,7 +53,7 @@ class Folder(Layout):
         for split, top, prefix in tops:
             for path in sorted(top.iterdir()):
                 if path.is_dir() and not path.name.startswith("."):
-                    label = label_of(path.name, {}, f"{path} (name class folders real, fake, live, spoof or ..._fake)")
+                    label = folder_label(path, {})
                     self.classes = {**self.classes, path.name: label}
                     yield from self._class_folder(root, path, split, f"{prefix}{path.name}")
 
@@ -55,12 +63,17 @@ class Folder(Layout):
                 yield found
             else:
                 yield Item(path.name, split, folder, found.flat_name, found.source, is_cropped=found.is_cropped)
+        videos: dict[str, list[Path]] = {}
         for image, reason in list_files(path, IMAGE_SUFFIXES):
             if not reason:
-                yield Item(path.name, split, folder, image.name.replace(".", "_"), ImageFiles((image,)))
+                is_frame = self.has_crops and "_frame_" in image.name
+                name = video_name(image.name) if is_frame else image.name.replace(".", "_")
+                videos.setdefault(name, []).append(image)
+        for name, images in videos.items():
+            yield Item(path.name, split, folder, name, ImageFiles(tuple(images)), is_cropped=self.has_crops)
         for frames in find_image_folders(root, path, ignore=VIDEO_SUFFIXES):
             if not isinstance(frames, Remark) and "frames" not in frames.inner:
-                yield Item(path.name, split, folder, frames.flat_name, frames.source)
+                yield Item(path.name, split, folder, frames.flat_name, frames.source, is_cropped=self.has_crops)
 
     def _from_table(self, root: Path) -> Iterator[Item | Remark]:
         table = root / TABLE

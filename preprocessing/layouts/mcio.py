@@ -14,6 +14,7 @@ from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Remark
 from preprocessing.layouts.fas import Domain, PartitionedDomain, first
 from preprocessing.layouts.files import Found, absent, find_images, find_videos, place, present, read_list
+from preprocessing.layouts.fsfm_tree import FsfmTree
 
 HINT = "It comes with the dataset and decides what is train and what is test."
 CLIENT = r"client(\d{3})"
@@ -137,6 +138,10 @@ class CelebASpoof(Domain):
     domain = "celeb"
     classes = {"celeb_live": 0, "celeb_spoof": 1}
     frames = "all"
+    fsfm = FsfmTree(
+        stem=lambda entry, number, position: entry.video,
+        folders=lambda entry: (f"frame/celeb/{entry.folder.rpartition('/')[2]}",),
+    )
 
     def raw(self, root: Path) -> Iterator[Item | Remark]:
         """``Data/{train,test}/ID/{live,spoof}/NUMBER.jpg``; what ``txt/celeb_*_train.txt`` lists, if it is there."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Layout, Remark
 from preprocessing.layouts.files import find_image_folders, present
+from preprocessing.layouts.fsfm_tree import FsfmTree, own_name
 
 
 @LAYOUTS.register("WDF")
@@ -17,6 +18,7 @@ class WildDeepfake(Layout):
     name = "WildDeepfake"
     classes = {"WDF_Real": 0, "WDF_Fake": 1}
     frames = "all"
+    fsfm = FsfmTree(video=own_name)
     folders = {
         "real_train": ("WDF_Real", "train"),
         "fake_train": ("WDF_Fake", "train"),

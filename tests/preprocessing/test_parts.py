@@ -23,7 +23,8 @@ from preprocessing.frames import NO_FACE_IN_CROP, FrameWorker, binary_mask
 from preprocessing.parsers.base import FrameName
 from preprocessing.prepare import prepare
 from preprocessing.report import PrepareReport
-from preprocessing.settings import Settings, Tools
+from preprocessing.settings import Settings
+from preprocessing.tools import Tools
 
 MASKS = "manipulated_sequences/Deepfakes/masks/videos"
 Make = Callable[..., PrepareReport]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from benchmark.errors import ConfigError
-from preprocessing.video import FrameRule, ImageFiles, UnreadableError, VideoFile, decoder_versions, uniform_indices
+from preprocessing.frame_rules import FrameRule, uniform_indices
+from preprocessing.video import ImageFiles, UnreadableError, VideoFile, decoder_versions
 
 
 def test_uniform_indices_equal_the_golden_ones(golden: Path) -> None:
