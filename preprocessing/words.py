@@ -50,14 +50,11 @@ def find_target(text: str, indexes: Path) -> Target:
         if word.subset:
             logger.info("{}: the whole of {} is prepared, this subset with it", text, word.card.name)
         return Target(word.card.name, levels)
+    if word.card.name.startswith("demo/"):
+        raise ConfigError(f"{text} is synthetic and not prepared: python -m benchmark demo --world-only makes it.")
     source = _source(word.card)
     if source is None:
-        how = (
-            "It is synthetic: python -m benchmark demo --world-only."
-            if word.card.name.startswith("demo/")
-            else "See all that can be: python -m benchmark list layouts."
-        )
-        raise ConfigError(f"{text} is not prepared from raw files. {how}")
+        raise ConfigError(f"No layout prepares {text}. See all: python -m benchmark list layouts.")
     logger.info("{} is made from {}: preparing {} under --root, then the index of {}", text, source, source, text)
     return Target(source, levels, word.card)
 

@@ -36,6 +36,7 @@ LABELS: dict[str, int] = {
 }  # fmt: skip
 _REAL_ENDINGS = ("real", "live", "bona_fide", "bonafide")
 _FAKE_ENDINGS = ("fake", "spoof", "attack")
+_BEGINNINGS = ("real_", "fake_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ def label_of(name: str, extra: Mapping[str, int], where: str) -> int:
     """Class string to 0 (real) or 1 (fake).
 
     Order: ``extra`` (the dataset card's ``labels``), DeepfakeBench's dictionary, then the ending: real, live,
-    bona_fide are 0; fake, spoof, attack are 1 (case ignored). Method ids above 1 count as fake.
+    bona_fide are 0; fake, spoof, attack are 1 (case ignored); then FSFM's beginnings ``real_`` and ``fake_``
+    (``fake_four``). Method ids above 1 count as fake.
 
     Raises:
         DataError: none of these fits.
@@ -114,6 +116,8 @@ def label_of(name: str, extra: Mapping[str, int], where: str) -> int:
         return 0
     if lowered.endswith(_FAKE_ENDINGS):
         return 1
+    if lowered.startswith(_BEGINNINGS):
+        return _BEGINNINGS.index(f"{lowered[:4]}_")
     raise DataError(
         f"{where}: label '{name}' is not known, so it is not clear whether it means real or fake. "
         f"Add one line to the dataset's YAML card:  labels: {{'{name}': 1}}   (0 = real, 1 = fake)"

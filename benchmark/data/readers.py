@@ -213,8 +213,8 @@ def read_class_folders(
 
     Args:
         root: the folder.
-        classes: class folder names with their meaning (0 real, 1 fake); default: by name (see ``label_of``, and
-            a name that starts with real_/fake_ like FSFM's fake_four). Never by alphabetical order.
+        classes: class folder names with their meaning (0 real, 1 fake); default: by name (see ``label_of``), never by
+            alphabetical order.
     """
     base = Path(root)
     if not base.is_dir():
@@ -224,24 +224,12 @@ def read_class_folders(
     for split in splits or list(SPLITS):
         top = base / split if splits else base
         for folder in sorted(path for path in top.iterdir() if path.is_dir()):
-            label = folder_label(folder, {**labels, **(classes or {})})
+            label = label_of(folder.name, {**labels, **(classes or {})}, str(folder))
             images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
             rows = [(path.relative_to(base).as_posix(), folder.name, label) for path in images]
             records += group_by_video(word.card.name, split, rows)
     digest = hashlib.sha256("\n".join(key for record in records for key in record.frames).encode())
     return Listing(tuple(records), ByteSource([base]), digest.hexdigest(), {"folder": str(base)})
-
-
-def folder_label(folder: Path, meaning: Mapping[str, int]) -> int:
-    """0 (real) or 1 (fake) of a class folder: by ``meaning``, FSFM's beginnings ``real_`` and ``fake_``, or its ending.
-
-    Raises:
-        DataError: none of these fits.
-    """
-    lowered = folder.name.lower()
-    if folder.name not in meaning and lowered.startswith(("real_", "fake_")):
-        return int(lowered.startswith("fake_"))
-    return label_of(folder.name, meaning, str(folder))
 
 
 def group_by_video(dataset: str, split: str, rows: Iterable[tuple[str, str, int]]) -> list[VideoRecord]:

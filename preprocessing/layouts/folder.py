@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from benchmark.data.index import SPLITS
-from benchmark.data.readers import folder_label, video_name
+from benchmark.data.index import SPLITS, label_of
+from benchmark.data.readers import video_name
 from benchmark.errors import DataError
 from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Layout, Remark, list_files
@@ -53,7 +53,7 @@ class Folder(Layout):
         for split, top, prefix in tops:
             for path in sorted(top.iterdir()):
                 if path.is_dir() and not path.name.startswith("."):
-                    label = folder_label(path, {})
+                    label = label_of(path.name, {}, f"{path} (name class folders real, fake, live, spoof or ..._fake)")
                     self.classes = {**self.classes, path.name: label}
                     yield from self._class_folder(root, path, split, f"{prefix}{path.name}")
 
