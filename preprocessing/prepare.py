@@ -276,8 +276,8 @@ def _with_derived(
 def _meta(report: PrepareReport, writer: DatasetWriter) -> dict[str, Any]:
     """The ``meta`` block: a function of the copy, the settings and the versions, so equal runs give equal files."""
     from preprocessing.names import FSFM
+    from preprocessing.report import COUNTS
 
-    names = ("videos", "frames", "faceless", "dropped", "unreadable", "empty")
     header = writer.header
     return {
         "tool": f"face-security-benchmark {_tool_version()}",
@@ -285,7 +285,7 @@ def _meta(report: PrepareReport, writer: DatasetWriter) -> dict[str, Any]:
         "fingerprint": header.fingerprint,
         "versions": dict(writer.versions),
         "content": report.content,
-        "counts": {name: sum(getattr(row, name) for row in report.rows) for name in names},
+        "counts": {name: sum(getattr(row, name) for row in report.rows) for name in COUNTS},
         "skipped": [trouble.record() for trouble in report.troubles],
         "left_out": [trouble.record() for trouble in report.left_out],
         "missing": list(report.missing),

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
 _SHOWN = 10
 SUM = "all"
+COUNTS = ("videos", "frames", "several", "faceless", "dropped", "unreadable", "empty")
+"""Counted fields of a row, as ``meta.counts`` of an index has them."""
 DROPPED = "dropped"
-COLUMNS = ("videos", "official", "frames", "no face", DROPPED, "unreadable", "empty")
+COLUMNS = ("videos", "official", "frames", "several", "no face", DROPPED, "unreadable", "empty")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Row:
         videos: items prepared, readable or not.
         official: items in the complete release, or None when that is not known.
         frames: frames stored.
+        several: those of them in which more than one face was found; the face choice decided.
         faceless: frames in which no face was found.
         dropped: frames not stored for another reason (no landmarks, no parsing map, no face in the aligned crop).
         unreadable: wanted frames that could not be decoded.
@@ -43,6 +46,7 @@ class Row:
     videos: int
     official: int | None
     frames: int
+    several: int
     faceless: int
     dropped: int
     unreadable: int
@@ -51,7 +55,16 @@ class Row:
     def cells(self, *, with_dropped: bool = True) -> list[str]:
         """Its counts as words, in the order of ``COLUMNS``."""
         dropped = (self.dropped,) if with_dropped else ()
-        counts = (self.videos, self.official, self.frames, self.faceless, *dropped, self.unreadable, self.empty)
+        counts = (
+            self.videos,
+            self.official,
+            self.frames,
+            self.several,
+            self.faceless,
+            *dropped,
+            self.unreadable,
+            self.empty,
+        )
         return ["-" if count is None else f"{count:,}" for count in counts]
 
 
@@ -136,6 +149,7 @@ def count_rows(results: Iterable[ItemResult], layout: Layout) -> tuple[Row, ...]
             videos=len(groups[key]),
             official=layout.official.get(key[:2]),
             frames=sum(len(result.numbers) for result in groups[key]),
+            several=sum(len(faces) > 1 for result in groups[key] for faces in result.boxes),
             faceless=sum(len(result.faceless) for result in groups[key]),
             dropped=sum(len(numbers) for result in groups[key] for numbers in result.dropped.values()),
             unreadable=sum(len(result.unreadable) for result in groups[key]),
@@ -213,9 +227,7 @@ def print_report(report: PrepareReport) -> None:
 def sum_rows(rows: Sequence[Row]) -> Row:
     """The row of sums under a table."""
     official = None if any(row.official is None for row in rows) else sum(row.official or 0 for row in rows)
-    totals = [
-        sum(getattr(row, name) for row in rows) for name in ("frames", "faceless", "dropped", "unreadable", "empty")
-    ]
+    totals = [sum(getattr(row, name) for row in rows) for name in COUNTS[1:]]
     return Row(SUM, "", None, sum(row.videos for row in rows), official, *totals)
 
 
