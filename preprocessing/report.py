@@ -18,8 +18,12 @@ _SHOWN = 10
 SUM = "all"
 COUNTS = ("videos", "frames", "several", "faceless", "dropped", "unreadable", "empty")
 """Counted fields of a row, as ``meta.counts`` of an index has them."""
-DROPPED = "dropped"
-COLUMNS = ("videos", "official", "frames", "several", "no face", DROPPED, "unreadable", "empty")
+COUNTS = ("videos", "frames", "several", "faceless", "dropped", "unreadable", "empty")
+"""Counted fields of a row, as ``meta.counts`` of an index has them."""
+COLUMNS = {"videos": "videos", "official": "official", "frames": "frames", "several": "several", "no face": "faceless",
+           "dropped": "dropped", "unreadable": "unreadable", "empty": "empty"}  # fmt: skip
+"""Title of a column -> field of a row."""
+_RARE = ("several", "dropped")  # columns that a terminal shows only when they have something
 
 
 @dataclass(frozen=True)
@@ -52,19 +56,9 @@ class Row:
     unreadable: int
     empty: int
 
-    def cells(self, *, with_dropped: bool = True) -> list[str]:
-        """Its counts as words, in the order of ``COLUMNS``."""
-        dropped = (self.dropped,) if with_dropped else ()
-        counts = (
-            self.videos,
-            self.official,
-            self.frames,
-            self.several,
-            self.faceless,
-            *dropped,
-            self.unreadable,
-            self.empty,
-        )
+    def cells(self, columns: Iterable[str] = COLUMNS) -> list[str]:
+        """Its counts as words."""
+        counts = (getattr(self, COLUMNS[column]) for column in columns)
         return ["-" if count is None else f"{count:,}" for count in counts]
 
 
@@ -202,14 +196,14 @@ def print_report(report: PrepareReport) -> None:
     table = Table(title=report.dataset, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("class", "split", "level"):
         table.add_column(name, no_wrap=True)
-    has_dropped = any(row.dropped for row in report.rows)
-    for name in (name for name in COLUMNS if has_dropped or name != DROPPED):
+    columns = [name for name in COLUMNS if name not in _RARE or any(getattr(row, COLUMNS[name]) for row in report.rows)]
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for row in (*report.rows, sum_rows(report.rows)):
         style = "bold" if row.cls == SUM else None
-        table.add_row(row.cls, row.split, row.level or "", *row.cells(with_dropped=has_dropped), style=style)
+        table.add_row(row.cls, row.split, row.level or "", *row.cells(columns), style=style)
     console = Console()
-    console.print(table)
+    console.print(table, soft_wrap=True)
     _print_list(console, "Broken", [trouble for trouble in report.troubles if trouble.is_damage])
     _print_list(console, "Frames not stored", [trouble for trouble in report.troubles if not trouble.is_damage])
     _print_list(console, "Left out", report.left_out)

@@ -71,6 +71,13 @@ class DeepfakeTIMIT(_Talking):
     """DeepfakeTIMIT: 320 swaps in lower and 320 in higher quality; real speech is VidTIMIT, put beside it."""
 
     name = "DeepfakeTIMIT"
+    home = "zenodo.org/records/4068245"
+    tree = """
+        lower_quality/fadg0/sa1-video-fram1.avi
+        higher_quality/fadg0/sa1-video-fram1.avi
+        VidTIMIT/fadg0/video/sa1/001  # conradsanderson.id.au/vidtimit: the reals
+        VidTIMIT/fadg0/audio/sa1.wav
+    """
     classes = {"DFTIMIT_real": 0, "DFTIMIT_LQ_fake": 1, "DFTIMIT_HQ_fake": 1, "DFTIMIT_fake": 1}
     official = {("DFTIMIT_LQ_fake", "all"): 320, ("DFTIMIT_HQ_fake", "all"): 320}
     renamed = ("DFTIMIT_real", "DFTIMIT_fake")
@@ -114,6 +121,10 @@ class RAVDESS(_Talking):
     """RAVDESS: acted speech and song of 24 actors, all real, with emotions; 2D3MF's split by actor."""
 
     name = "RAVDESS"
+    home = "zenodo.org/records/1188976"
+    tree = """
+        Actor_01/01-01-03-01-01-01-01.mp4  # 01-... with sound; 02-... is left out
+    """
     classes = {"RAVDESS_real": 0}
     renamed = ("RAVDESS_real", "")
     test_actors = ("05", "10", "16", "19")
@@ -154,6 +165,13 @@ class FakeAVCeleb(_Talking):
     """FakeAVCeleb: real or fake video with real or fake sound; anything fake makes a video fake."""
 
     name = "FakeAVCeleb"
+    home = "github.com/DASH-Lab/FakeAVCeleb"
+    tree = """
+        RealVideo-RealAudio/African/men/id00076/00109.mp4
+        FakeVideo-RealAudio/African/men/id00076/00109_2.mp4
+        RealVideo-FakeAudio/African/men/id00076/00109_fake.mp4
+        FakeVideo-FakeAudio/African/men/id00076/00109_2_fake.mp4
+    """
     folders = {
         "RealVideo-RealAudio": "FAVC_RealVideo-RealAudio_real",
         "RealVideo-FakeAudio": "FAVC_RealVideo-FakeAudio_fake",

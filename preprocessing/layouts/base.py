@@ -116,6 +116,8 @@ class Layout(ABC):
 
     Class attributes:
         name: dataset folder in store keys, top key and file stem of the index.
+        home: page where the dataset is had, without ``https://``.
+        tree: a path a line of the raw tree expected, with a comment behind `` # `` where one is needed.
         classes: class strings to 0 (real) or 1 (fake), as ``benchmark.data.index.label_of`` reads them.
         levels: compression levels the release has; empty when it has none.
         official: (class, split) -> number of videos in the complete release, at each level. The split is ``all``
@@ -127,6 +129,8 @@ class Layout(ABC):
     """
 
     name: str
+    home: ClassVar[str] = ""
+    tree: ClassVar[str] = ""
     classes: Mapping[str, int]
     levels: ClassVar[tuple[str, ...]] = ()
     official: ClassVar[Mapping[tuple[str, str], int]] = {}

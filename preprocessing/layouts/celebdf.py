@@ -58,6 +58,13 @@ class CelebDFv1(_CelebDF):
     """Celeb-DF v1: test list of 38 real and 62 fake videos."""
 
     name = "Celeb-DF-v1"
+    home = "github.com/yuezunli/celeb-deepfakeforensics"
+    tree = """
+        Celeb-real/id0_0000.mp4
+        YouTube-real/00000.mp4
+        Celeb-synthesis/id0_id1_0000.mp4
+        List_of_testing_videos.txt  # decides what is test
+    """
     prefix = "CelebDFv1"
     classes = {"CelebDFv1_real": 0, "CelebDFv1_fake": 1}
     official = {("CelebDFv1_real", "test"): 38, ("CelebDFv1_fake", "test"): 62}
@@ -68,6 +75,13 @@ class CelebDFv2(_CelebDF):
     """Celeb-DF v2: test list of 178 real (108 of celebrities, 70 from YouTube) and 340 fake videos."""
 
     name = "Celeb-DF-v2"
+    home = "github.com/yuezunli/celeb-deepfakeforensics"
+    tree = """
+        Celeb-real/id0_0000.mp4
+        YouTube-real/00000.mp4
+        Celeb-synthesis/id0_id1_0000.mp4
+        List_of_testing_videos.txt  # decides what is test
+    """
     prefix = "CelebDFv2"
     classes = {"CelebDFv2_real": 0, "CelebDFv2_fake": 1}
     official = {("CelebDFv2_real", "test"): 178, ("CelebDFv2_fake", "test"): 340}
@@ -79,6 +93,13 @@ class CelebDFPlus(_CelebDF):
     """Celeb-DF++: fakes of three kinds (face swap, reenactment, talking face) in a folder per method."""
 
     name = "Celeb-DF++"
+    home = "github.com/OUC-VAS/Celeb-DF-PP"
+    tree = """
+        Celeb-real/id0_0000.mp4
+        YouTube-real/00000.mp4
+        Celeb-synthesis/FaceSwap/METHOD/id0_id1_0000.mp4
+        List_of_testing_videos.txt  # decides what is test
+    """
     prefix = "CelebDF++"
     classes = {
         "CelebDF++_real": 0,

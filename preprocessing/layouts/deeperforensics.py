@@ -23,6 +23,14 @@ class DeeperForensics(Layout):
     """DeeperForensics-1.0: face swaps by one method, split 7:1:2, and recordings of actors without a split."""
 
     name = "DeeperForensics-1.0"
+    home = "github.com/EndlessSora/DeeperForensics-1.0"
+    tree = """
+        manipulated_videos/end_to_end/000_M101.mp4  # another perturbation: --layout-option perturbation=NAME
+        source_videos/M101/light_left/anger/camera_up/M101_light_left_anger_camera_up.mp4
+        lists/splits/train.txt
+        lists/splits/val.txt
+        lists/splits/test.txt
+    """
     classes = {"DF_real": 0, "DF_fake": 1}
     official = {("DF_fake", "train"): 700, ("DF_fake", "val"): 100, ("DF_fake", "test"): 200}
 

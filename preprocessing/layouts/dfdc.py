@@ -35,6 +35,13 @@ class DFDC(Layout):
     """Deepfake Detection Challenge: 5,000 test videos and up to 50 parts of training videos; no val split."""
 
     name = "DFDC"
+    home = "ai.meta.com/datasets/dfdc"
+    tree = """
+        test/labels.csv  # filename,label
+        test/aassnaulhq.mp4  # any sub-folders
+        train/dfdc_train_part_0/metadata.json
+        train/dfdc_train_part_0/owxbbpjpch.mp4
+    """
     classes = {"DFDC_Real": 0, "DFDC_Fake": 1}
     official = {("DFDC_Real", "test"): 2500, ("DFDC_Fake", "test"): 2500}
     fsfm = FsfmTree(video=own_name)
@@ -84,6 +91,13 @@ class DFDCP(Layout):
     """Deepfake Detection Challenge preview: real videos and two methods, train and test by dataset.json."""
 
     name = "DFDCP"
+    home = "ai.meta.com/datasets/dfdc"
+    tree = """
+        dataset.json  # labels and sets
+        original_videos/643/643_A_001.mp4
+        method_A/643/1229/643_1229_A_001.mp4
+        method_B/643/1229/643_1229_B_001.mp4
+    """
     classes = {"DFDCP_Real": 0, "DFDCP_FakeA": 1, "DFDCP_FakeB": 1}
     folders = {"original_videos": "DFDCP_Real", "method_A": "DFDCP_FakeA", "method_B": "DFDCP_FakeB"}
 

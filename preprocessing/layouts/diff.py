@@ -31,6 +31,11 @@ class DiFF(Layout):
     """DiFF: text-to-image, image-to-image, face swapping and face editing by diffusion, with shared real images."""
 
     name = "DiFF"
+    home = "github.com/xaCheng1996/DiFF"
+    tree = """
+        test/T2I/SDXL/a.png  # I2I, FS, FE alike; train, val and test
+        DiFF_real/test/b.jpg
+    """
     classes = {"DiFF_real": 0, **{f"DiFF_{kind}_fake": 1 for kind in KINDS}}
     frames = "all"
     fsfm = FsfmTree(video=own_name, stem=lambda entry, number, position: entry.video, folders=_folders)

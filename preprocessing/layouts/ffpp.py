@@ -96,6 +96,15 @@ class FaceForensics(_Family):
     """FaceForensics++: real videos, five manipulations (FaceShifter included), raw / c23 / c40."""
 
     name = "FaceForensics++"
+    home = "github.com/ondyari/FaceForensics"
+    tree = """
+        original_sequences/youtube/c23/videos/000.mp4  # levels: raw, c23, c40
+        manipulated_sequences/Deepfakes/c23/videos/000_003.mp4  # Face2Face, FaceSwap, NeuralTextures, FaceShifter alike
+        manipulated_sequences/Deepfakes/masks/videos/000_003.mp4  # masks, where you have them
+        dataset/splits/train.json  # the official lists of pairs; DeepfakeBench's copy has them in the root
+        dataset/splits/val.json
+        dataset/splits/test.json
+    """
     folders = FOLDERS
     classes = {cls: int(cls != "FF-real") for cls in FOLDERS}
     official = {(cls, split): size for cls in FOLDERS for split, size in SPLIT_SIZES.items()}
@@ -115,6 +124,13 @@ class FaceForensicsOriginals(_Family):
     """The real videos of FaceForensics++ for pre-training: 128 frames each; train is its train and val together."""
 
     name = "FF++_o"
+    home = "github.com/ondyari/FaceForensics"
+    tree = """
+        original_sequences/youtube/c23/videos/000.mp4
+        dataset/splits/train.json  # the official lists of pairs; DeepfakeBench's copy has them in the root
+        dataset/splits/val.json
+        dataset/splits/test.json
+    """
     folders = {"FF-real": FOLDERS["FF-real"]}
     classes = {"FF-real": 0}
     official = {("FF-real", "train"): 860, ("FF-real", "test"): 140}
@@ -142,6 +158,12 @@ class DeepFakeDetection(_Family):
     """DeepFakeDetection (Google and Jigsaw), in the folders of FaceForensics++; every video is for testing."""
 
     name = "DeepFakeDetection"
+    home = "github.com/ondyari/FaceForensics"
+    tree = """
+        original_sequences/actors/raw/videos/01__exit_phone_room.mp4
+        manipulated_sequences/DeepFakeDetection/raw/videos/01_02__exit_phone_room__YVGY8LOK.mp4
+        manipulated_sequences/DeepFakeDetection/masks/videos/01_02__exit_phone_room__YVGY8LOK.mp4
+    """
     folders = {
         "DFD_real": "original_sequences/actors",
         "DFD_fake": "manipulated_sequences/DeepFakeDetection",

@@ -37,6 +37,12 @@ class Folder(Layout):
     """
 
     name = "folder"
+    home = "your own files"
+    tree = """
+        train/real/a.mp4  # without train, val, test folders everything is test
+        train/my_fake/clip/0.png  # a sub-folder of images is one video
+        test/fake_four/b.png
+    """
     classes: Mapping[str, int] = {"real": 0, "fake": 1}
 
     def __init__(self, name: str = "folder", crops: int = 0) -> None:

@@ -48,6 +48,11 @@ class VGGFace2(Layout):
     """VGGFace2: photographs, a folder per person; FSFM pre-trains on train and test together."""
 
     name = "VGGFace2"
+    home = "github.com/ox-vgg/vgg_face2"
+    tree = """
+        train/n000002/0001_01.jpg  # or FSFM's images/train_n000002_0001_01.png and parsing_maps/
+        test/n000001/0001_01.jpg
+    """
     classes = {"VGGFace2_real": 0}
     frames = "all"
     fsfm = FSFM_IMAGES
@@ -73,6 +78,10 @@ class YouTubeFaces(Layout):
     """YouTubeFaces: 3,425 videos as folders of frames (frame_images_DB)."""
 
     name = "YouTubeFaces"
+    home = "www.cs.tau.ac.il/~wolf/ytfaces"
+    tree = """
+        frame_images_DB/Aaron_Eckhart/0/0.555.jpg
+    """
     classes = {"YTF_real": 0}
     official = {("YTF_real", "train"): 3425}
     frames = "all"

@@ -15,6 +15,11 @@ class UADFV(Layout):
     """UADFV: 49 real and 49 fake videos, all for testing."""
 
     name = "UADFV"
+    home = "github.com/danmohaha/WIFS2018_In_Ictu_Oculi"
+    tree = """
+        real/0000.mp4
+        fake/0000_fake.mp4
+    """
     classes = {"UADFV_Real": 0, "UADFV_Fake": 1}
     official = {("UADFV_Real", "test"): 49, ("UADFV_Fake", "test"): 49}
 

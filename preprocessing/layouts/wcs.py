@@ -48,6 +48,14 @@ class WMCA(_ListedImages):
     """WMCA: colour frames out of HDF5 recordings (needs h5py)."""
 
     name = "WMCA"
+    home = "www.idiap.ch/en/scientific-research/data/wmca"
+    tree = """
+        23.05.18/012_06_000_0_00.hdf5  # recordings; needs pip install h5py
+        txt/wmca_real_train.txt
+        txt/wmca_real_test.txt
+        txt/wmca_fake_train.txt
+        txt/wmca_fake_test.txt
+    """
     domain = "wmca"
     classes = {"wmca_live": 0, "wmca_spoof": 1}
 
@@ -69,6 +77,14 @@ class CeFA(_ListedImages):
     """CASIA-SURF CeFA: ten equidistant colour frames of each recording, three ethnicities."""
 
     name = "CeFA"
+    home = "sites.google.com/qq.com/face-anti-spoofing"
+    tree = """
+        AF/AF-213/1_213_1_1_1/profile/0001.jpg
+        txt/cefa_real_train.txt
+        txt/cefa_real_test.txt
+        txt/cefa_fake_train.txt
+        txt/cefa_fake_test.txt
+    """
     domain = "cefa"
     classes = {"cefa_live": 0, "cefa_spoof": 1}
     races = {"1": "AF", "2": "CA", "3": "EA"}
@@ -96,6 +112,15 @@ class SURF(_ListedImages):
     """CASIA-SURF: colour images of its training and validation parts."""
 
     name = "CASIA-SURF"
+    home = "sites.google.com/qq.com/face-anti-spoofing"
+    tree = """
+        Training/real_part/CLKJ_AS0005/real.rssdk/color/31.jpg
+        Val/0006/006102-color.jpg
+        txt/surf_real_train.txt
+        txt/surf_real_test.txt
+        txt/surf_fake_train.txt
+        txt/surf_fake_test.txt
+    """
     domain = "surf"
     classes = {"surf_live": 0, "surf_spoof": 1}
 

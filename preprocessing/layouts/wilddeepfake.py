@@ -16,6 +16,13 @@ class WildDeepfake(Layout):
     """WildDeepfake: ready face crops, official train and test folders."""
 
     name = "WildDeepfake"
+    home = "github.com/OpenTAI/wild-deepfake"
+    tree = """
+        deepfake_in_the_wild/real_train/1/real/1/0.png  # face crops; each folder of images is one video
+        deepfake_in_the_wild/fake_train/1/fake/1/0.png
+        deepfake_in_the_wild/real_test/1/real/1/0.png
+        deepfake_in_the_wild/fake_test/1/fake/1/0.png
+    """
     classes = {"WDF_Real": 0, "WDF_Fake": 1}
     frames = "all"
     fsfm = FsfmTree(video=own_name)
