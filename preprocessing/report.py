@@ -193,7 +193,7 @@ def print_report(report: PrepareReport) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=report.dataset, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=report.dataset, title_justify="left", box=SIMPLE_HEAD, padding=0)
     for name in ("class", "split", "level"):
         table.add_column(name, no_wrap=True)
     columns = [name for name in COLUMNS if name not in _RARE or any(getattr(row, COLUMNS[name]) for row in report.rows)]
@@ -203,7 +203,7 @@ def print_report(report: PrepareReport) -> None:
         style = "bold" if row.cls == SUM else None
         table.add_row(row.cls, row.split, row.level or "", *row.cells(columns), style=style)
     console = Console()
-    console.print(table, soft_wrap=True)
+    console.print(table)
     _print_list(console, "Broken", [trouble for trouble in report.troubles if trouble.is_damage])
     _print_list(console, "Frames not stored", [trouble for trouble in report.troubles if not trouble.is_damage])
     _print_list(console, "Left out", report.left_out)

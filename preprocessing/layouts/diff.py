@@ -8,11 +8,12 @@ are JPEG and part PNG; the file's own format is kept as a fact, because it can g
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Layout, Remark
-from preprocessing.layouts.files import find_images, present
+from preprocessing.layouts.files import Found, each, find_images, present
 from preprocessing.layouts.fsfm_tree import Entry, FsfmTree, own_name
 
 SPLITS = ("train", "val", "test")
@@ -49,13 +50,12 @@ class DiFF(Layout):
         folders, missing = present(self.name, root, self.folders)
         yield from missing
         for folder in folders:
-            cls, split = self.folders[folder]
-            for found in find_images(root, root / folder):
-                if isinstance(found, Remark):
-                    yield found
-                    continue
-                name = "_".join((*found.inner, found.path.name)).replace(".", "_")  # a.jpg and a.png are two images
-                facts = {"format": found.path.suffix.lower().lstrip(".")}
-                if found.inner:
-                    facts["method"] = found.inner[0]
-                yield Item(cls, split, folder, name, found.source, facts=facts)
+            yield from each(find_images(root, root / folder), partial(self._item, folder))
+
+    def _item(self, folder: str, found: Found) -> Item:
+        cls, split = self.folders[folder]
+        name = "_".join((*found.inner, found.path.name)).replace(".", "_")  # a.jpg and a.png are two images
+        facts = {"format": found.path.suffix.lower().lstrip(".")}
+        if found.inner:
+            facts["method"] = found.inner[0]
+        return found.item(cls, split, folder, name, facts)

@@ -13,7 +13,7 @@ from benchmark.errors import DataError
 from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Remark
 from preprocessing.layouts.fas import Domain, PartitionedDomain, first
-from preprocessing.layouts.files import Found, absent, find_images, find_videos, place, present, read_list
+from preprocessing.layouts.files import Found, absent, each, find_images, find_videos, place, present, read_list
 from preprocessing.layouts.fsfm_tree import FsfmTree
 
 HINT = "It comes with the dataset and decides what is train and what is test."
@@ -45,17 +45,16 @@ class MSU(Domain):
                 if not line.isdecimal():
                     raise DataError(f"{path}: expected a subject's number a line, found '{line[:80]}'.")
                 partition_of[int(line)] = partition
-        for found in find_videos(root, root, ignore={".face", ".txt", ".pdf"}):
-            if isinstance(found, Remark):
-                yield found
-                continue
+
+        def item(found: Found) -> Item | Remark:
             subject = int(first(CLIENT, found.name) or -1)
             kind = next((part for part in found.inner if part in ("real", "attack")), None)
             if kind is None or subject not in partition_of:
                 reason = "its subject is in neither list" if kind else "not in a folder real or attack"
-                yield Remark("left out", place(found.path, root), reason)
-            else:
-                yield self.item(partition_of[subject], kind == "attack", found.name, found.source)
+                return Remark("left out", place(found.path, root), reason)
+            return self.item(partition_of[subject], kind == "attack", found.name, found.source)
+
+        yield from each(find_videos(root, root, ignore={".face", ".txt", ".pdf"}), item)
 
     def facts(self, name: str, is_attack: bool, partition: str) -> dict[str, Any]:
         """See ``Domain.facts``."""

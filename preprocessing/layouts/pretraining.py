@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Layout, Remark
-from preprocessing.layouts.files import Found, find_image_folders, find_images, place, present
+from preprocessing.layouts.files import Found, each, find_image_folders, find_images, place, present
 from preprocessing.layouts.fsfm_tree import FsfmTree, image_name
 from preprocessing.video import ImageFiles
 
@@ -65,12 +66,11 @@ class VGGFace2(Layout):
         folders, missing = present(self.name, root, ("train", "test"))
         yield from missing
         for folder in folders:
-            for found in find_image_folders(root, root / folder):
-                if isinstance(found, Remark):
-                    yield found
-                else:
-                    video = f"{folder}_{found.flat_name}"
-                    yield _item("VGGFace2_real", folder, video, found, official_split=folder, subject=found.name)
+            yield from each(find_image_folders(root, root / folder), partial(self._person, folder))
+
+    def _person(self, folder: str, found: Found) -> Item:
+        video = f"{folder}_{found.flat_name}"
+        return _item("VGGFace2_real", folder, video, found, official_split=folder, subject=found.name)
 
 
 @LAYOUTS.register("YTF")
@@ -93,13 +93,13 @@ class YouTubeFaces(Layout):
             yield from ready_images(root, "images", "YTF_real", r"(?P<video>.+_\d+)_(?P<image>[\d.]+)")
             return
         [folder], _ = present(self.name, root, ("frame_images_DB",))
-        for found in find_image_folders(root, root / folder, ignore={".txt"}):
-            if isinstance(found, Remark):
-                yield found
-            elif not found.inner:
-                yield Remark("left out", place(found.path, root), "images that are in no video's folder")
-            else:
-                yield _item("YTF_real", folder, found.flat_name, found, subject=found.inner[0])
+        found = find_image_folders(root, root / folder, ignore={".txt"})
+        yield from each(found, partial(self._video, root, folder))
+
+    def _video(self, root: Path, folder: str, found: Found) -> Item | Remark:
+        if not found.inner:
+            return Remark("left out", place(found.path, root), "images that are in no video's folder")
+        return _item("YTF_real", folder, found.flat_name, found, subject=found.inner[0])
 
 
 def _item(cls: str, folder: str, video: str, found: Found, **facts: object) -> Item:

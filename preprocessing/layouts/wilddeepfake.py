@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Layout, Remark
-from preprocessing.layouts.files import find_image_folders, present
+from preprocessing.layouts.files import Found, each, find_image_folders, present
 from preprocessing.layouts.fsfm_tree import FsfmTree, own_name
 
 
@@ -40,9 +41,8 @@ class WildDeepfake(Layout):
         folders, missing = present(self.name, top, self.folders)
         yield from missing
         for folder in folders:
-            cls, split = self.folders[folder]
-            for found in find_image_folders(root, top / folder):
-                if isinstance(found, Remark):
-                    yield found
-                else:
-                    yield Item(cls, split, folder, f"{folder}_{found.flat_name}", found.source, is_cropped=True)
+            yield from each(find_image_folders(root, top / folder), partial(self._item, folder))
+
+    def _item(self, folder: str, found: Found) -> Item:
+        cls, split = self.folders[folder]
+        return found.item(cls, split, folder, f"{folder}_{found.flat_name}")
