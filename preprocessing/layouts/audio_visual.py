@@ -122,6 +122,7 @@ class RAVDESS(_Talking):
         Actor_01/01-01-03-01-01-01-01.mp4  # 01-... with sound; 02-... is left out
     """
     classes = {"RAVDESS_real": 0}
+    official = {("RAVDESS_real", "all"): 2452}
     renamed = ("RAVDESS_real", "")
     test_actors = ("05", "10", "16", "19")
     val_actors = ("11", "13", "18", "22")

@@ -169,6 +169,7 @@ class CelebASpoof(Domain):
     """
     domain = "celeb"
     classes = {"celeb_live": 0, "celeb_spoof": 1}
+    official = {("celeb_live", "all"): 40000, ("celeb_spoof", "all"): 40000}
     frames = "all"
     fsfm = FsfmTree(
         stem=lambda entry, number, position: entry.video,

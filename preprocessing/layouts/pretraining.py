@@ -46,7 +46,7 @@ def ready_images(root: Path, folder: str, cls: str, video: str, level: str | Non
 
 @LAYOUTS.register("VGGFace2")
 class VGGFace2(Layout):
-    """VGGFace2: photographs, a folder per person; FSFM pre-trains on train and test together."""
+    """VGGFace2: photographs of 9,131 people, a folder each; FSFM pre-trains on train and test together."""
 
     name = "VGGFace2"
     home = "github.com/ox-vgg/vgg_face2"
@@ -55,6 +55,7 @@ class VGGFace2(Layout):
         test/n000001/0001_01.jpg
     """
     classes = {"VGGFace2_real": 0}
+    official = {("VGGFace2_real", "train"): 9131}
     frames = "all"
     fsfm = FSFM_IMAGES
 

@@ -58,6 +58,7 @@ class WMCA(_ListedImages):
     """
     domain = "wmca"
     classes = {"wmca_live": 0, "wmca_spoof": 1}
+    official = {("wmca_live", "test"): 3460, ("wmca_spoof", "test"): 5470}
 
     def sources(self, root: Path, names: Collection[str]) -> dict[str, FrameSource]:
         """``DATE_REST_NN.jpg`` is frame ``Frame_NN`` (two digits) of ``DATE/REST.hdf5``."""
@@ -87,6 +88,10 @@ class CeFA(_ListedImages):
     """
     domain = "cefa"
     classes = {"cefa_live": 0, "cefa_spoof": 1}
+    official = {
+        ("cefa_live", "train"): 12010, ("cefa_spoof", "train"): 36010,
+        ("cefa_live", "test"): 2990, ("cefa_spoof", "test"): 8990,
+    }  # fmt: skip
     races = {"1": "AF", "2": "CA", "3": "EA"}
 
     def sources(self, root: Path, names: Collection[str]) -> dict[str, FrameSource]:
@@ -123,6 +128,10 @@ class SURF(_ListedImages):
     """
     domain = "surf"
     classes = {"surf_live": 0, "surf_spoof": 1}
+    official = {
+        ("surf_live", "train"): 26410, ("surf_spoof", "train"): 60586,
+        ("surf_live", "test"): 2984, ("surf_spoof", "test"): 6604,
+    }  # fmt: skip
 
     def sources(self, root: Path, names: Collection[str]) -> dict[str, FrameSource]:
         """A listed name is the image's path with ``/`` replaced by ``_``; paths hold underscores of their own."""
