@@ -11,7 +11,7 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
@@ -25,43 +25,23 @@ if TYPE_CHECKING:
     from preprocessing.report import PrepareReport
     from preprocessing.settings import Settings
     from preprocessing.task import ItemResult, Task
-    from preprocessing.writer import DatasetWriter
+    from preprocessing.writer import DatasetWriter, Header
 
 DATA_DIR = Path("data")
 INDEX_DIR = Path("datasets_json")
 
 
 def prepare(
-    dataset: str,
-    root: Path,
-    *,
-    data_dir: Path = DATA_DIR,
-    index_dir: Path = INDEX_DIR,
-    frames: int | str | None = None,
-    frames_real: int | str | None = None,
-    levels: Sequence[str] = (),
-    layout_options: Mapping[str, Any] | None = None,
-    face_finder: str = "dlib",
-    face_options: Mapping[str, Any] | None = None,
-    face_choice: str = "first",
-    margin: float = 1.3,
-    size: int | None = None,
-    image_format: str = "png",
-    quality: int | None = None,
-    align: str | None = None,
-    legacy_bgr: bool = False,
-    landmarks: str | Path | None = None,
-    parser: str | None = None,
-    parse_options: Mapping[str, Any] | None = None,
-    masks: bool = True,
-    store_kind: str = "lmdb",
-    engine: str = "local",
-    report_dir: Path | None = None,
-    workers: int | None = None,
-    limit: int | None = None,
-    overwrite: bool = False,
-    plugins: Sequence[str] = (),
-) -> PrepareReport:
+    dataset: str, root: Path, *, data_dir: Path = DATA_DIR, index_dir: Path = INDEX_DIR,
+    frames: int | str | None = None, frames_real: int | str | None = None, levels: Sequence[str] = (),
+    layout_options: Mapping[str, Any] | None = None, face_finder: str = "dlib",
+    face_options: Mapping[str, Any] | None = None, face_choice: str = "first", margin: float = 1.3,
+    size: int | None = None, image_format: str = "png", quality: int | None = None, align: str | None = None,
+    legacy_bgr: bool = False, landmarks: str | Path | None = None, parser: str | None = None,
+    parse_options: Mapping[str, Any] | None = None, masks: bool = True, store_kind: str = "lmdb",
+    engine: str = "local", report_dir: Path | None = None, workers: int | None = None, limit: int | None = None,
+    overwrite: bool = False, plugins: Sequence[str] = (),
+) -> PrepareReport:  # fmt: skip
     """Make or complete the store and index of one dataset.
 
     Finished items are not done again; an interrupted run goes on where it stopped and gives the same result as an
@@ -101,18 +81,14 @@ def prepare(
     Raises:
         BenchmarkError: wrong settings or root, another store in the way, a library that is not installed.
     """
-    from loguru import logger
-
-    from benchmark.data.index import fingerprint_of
     from benchmark.registry import LAYOUTS, load_plugin
     from preprocessing.engine import find_engine
     from preprocessing.frame_rules import FrameRule
     from preprocessing.names import FSFM, make_names
     from preprocessing.settings import Settings
-    from preprocessing.tools import build_plugin, build_tools
-    from preprocessing.video import decoder_versions
+    from preprocessing.tools import build_plugin
     from preprocessing.words import find_target
-    from preprocessing.writer import DatasetWriter, Header, exclusive
+    from preprocessing.writer import DatasetWriter, exclusive
 
     start = time.monotonic()
     for plugin in plugins:
@@ -128,32 +104,39 @@ def prepare(
         parser=parser, parse_options=tuple(sorted((parse_options or {}).items())),
         masks=masks and store_kind != FSFM,
     )  # fmt: skip
-    for flag, value in (("--limit", limit), ("--workers", workers)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{flag} {value} must be at least 1.")
+    _check_counts(limit=limit, workers=workers)
     names = make_names(store_kind, layout, settings)
     run_engine = find_engine(engine)
+    header = _header(layout, settings, layout_options or {})
+    scan = layout.scan(root, levels or target.levels)
+    items, without_place = names.keep(_take(scan.items, limit))
+    with exclusive(names.store(data_dir)):
+        writer = DatasetWriter(names.store(data_dir), header, overwrite=overwrite, names=names)
+        tasks = _tasks(items, layout, settings, root, writer)
+        _run_tasks(writer, tasks, len(items), lambda: run_engine(tasks, workers, plugins))
+        run = _Run(layout, (*scan.remarks, *without_place), len(tasks), len(items) - len(tasks), start)
+        report = _finish(writer, run, index_dir, report_dir or data_dir / f"{layout.name}_report")
+        return _with_derived(report, layout, target.part, data_dir, index_dir)
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} {value} must be at least 1.")
+
+
+def _header(layout: Layout, settings: Settings, layout_options: Mapping[str, Any]) -> Header:
+    """Settings, fingerprint and versions of a store."""
+    from benchmark.data.index import fingerprint_of
+    from preprocessing.tools import build_tools
+    from preprocessing.video import decoder_versions
+    from preprocessing.writer import Header
+
     tools = build_tools(settings)
     record = settings.record(layout.name, tools)
     if layout_options:
         record["layout"] = dict(sorted(layout_options.items()))
-    header = Header(layout.name, record, fingerprint_of(record), {**decoder_versions(), **tools.versions()})
-    scan = layout.scan(root, levels or target.levels)
-    items, without_place = names.keep(_take(scan.items, limit))
-    store = names.store(data_dir)
-    with exclusive(store):
-        writer = DatasetWriter(store, header, overwrite=overwrite, names=names)
-        tasks = _tasks(items, layout, settings, root, writer)
-        if tasks or not writer.is_published:
-            logger.info(
-                "{}: {} videos to prepare, {} finished before", layout.name, len(tasks), len(items) - len(tasks)
-            )
-            _run_tasks(writer, run_engine(tasks, workers, plugins), len(tasks))
-        else:
-            logger.info("{}: all {} videos are prepared in {}; nothing to do", layout.name, len(items), store)
-        run = _Run(layout, (*scan.remarks, *without_place), len(tasks), len(items) - len(tasks), start)
-        report = _finish(writer, run, index_dir, report_dir or data_dir / f"{layout.name}_report")
-        return _with_derived(report, layout, target.part, data_dir, index_dir)
+    return Header(layout.name, record, fingerprint_of(record), {**decoder_versions(), **tools.versions()})
 
 
 @dataclass(frozen=True)
@@ -206,16 +189,23 @@ def _tasks(items: Sequence[Item], layout: Layout, settings: Settings, root: Path
     ]
 
 
-def _run_tasks(writer: DatasetWriter, results: Iterator[ItemResult], count: int) -> None:
-    """Take the results of what is left and publish the store; whatever stops it, finished items are kept."""
+def _run_tasks(
+    writer: DatasetWriter, tasks: Sequence[Task], total: int, run: Callable[[], Iterator[ItemResult]]
+) -> None:
+    """Do what is left and publish the store; whatever stops it, finished items are kept."""
     from loguru import logger
 
     from preprocessing.progress import Progress
 
+    name = writer.header.dataset
+    if not tasks and writer.is_published:
+        logger.info("{}: all {} videos are prepared in {}; nothing to do", name, total, writer.store)
+        return
+    logger.info("{}: {} videos to prepare, {} finished before", name, len(tasks), total - len(tasks))
     writer.begin()
     try:
-        with Progress(writer.header.dataset, count) as progress:
-            for result in results:
+        with Progress(name, len(tasks)) as progress:
+            for result in run():
                 progress.update(result)
                 writer.add(result)
     except BaseException:
