@@ -12,9 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmark.data.index import VideoRecord
 from benchmark.data.source import ByteSource
 from benchmark.errors import DataError, RegistryError
 from preprocessing.report import PrepareReport
+from preprocessing.report_pages import contact_sheet
 from preprocessing.video import VideoFile
 
 Make = Callable[..., PrepareReport]
@@ -159,6 +161,24 @@ def test_report_pages(make: Make, mini: Path, video_maker: Callable[..., None]) 
     (report.pages / "report.html").unlink()
     make()
     assert (report.pages / "report.html").is_file(), "a deleted page is written again"
+
+
+def test_the_sheet_shows_no_frame_twice_and_all_of_few(tmp_path: Path) -> None:
+    def video(name: str, count: int, label: int = 0) -> VideoRecord:
+        cls = ("a_real", "a_fake")[label]
+        return VideoRecord("D", cls, label, "test", None, name, tuple(f"D/{name}/{k}.png" for k in range(count)))
+
+    asked: list[str] = []
+
+    def read(key: str) -> bytes:
+        asked.append(key)
+        return cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+
+    contact_sheet([video("one", 2), video("two", 2), video("three", 1, label=1)], read, tiles=12)
+    assert sorted(asked) == ["D/one/0.png", "D/one/1.png", "D/three/0.png", "D/two/0.png", "D/two/1.png"]
+    asked.clear()
+    contact_sheet([video("long", 100), video("many", 100, label=1)], read, tiles=8)
+    assert asked == [f"D/many/{k}.png" for k in (0, 25, 50, 75)] + [f"D/long/{k}.png" for k in (0, 25, 50, 75)]
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
