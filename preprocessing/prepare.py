@@ -294,11 +294,26 @@ def _tool_version() -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``prepare`` on a parser; each is stored under the name of the function's argument."""
+    parser.epilog = "example: python -m benchmark prepare FF++ --root /data/FaceForensics --frames 32 --workers 8"
     add = parser.add_argument
     add("dataset", metavar="DATASET", help="a layout's name or another word for it, e.g. FF++, FF++@c23, CDFv2-NYR")
-    add("--root", type=Path, required=True, help="folder of your copy of the dataset")
-    add("--data", dest="data_dir", type=Path, default=DATA_DIR, help="folder of stores (default: %(default)s)")
-    add("--index", dest="index_dir", type=Path, default=INDEX_DIR, help="folder of indexes (default: %(default)s)")
+    add("--root", type=Path, required=True, metavar="DIR", help="folder of your copy of the dataset")
+    add(
+        "--data",
+        dest="data_dir",
+        type=Path,
+        default=DATA_DIR,
+        metavar="DIR",
+        help="folder of stores (default: %(default)s)",
+    )
+    add(
+        "--index",
+        dest="index_dir",
+        type=Path,
+        default=INDEX_DIR,
+        metavar="DIR",
+        help="folder of indexes (default: %(default)s)",
+    )
     add("--compression", dest="levels", nargs="+", default=[], metavar="LEVEL", help="c23 c40 raw (default: all there)")
     add("--layout-option", dest="layout_options", action="append", metavar="KEY=VALUE", help="e.g. name=mine")
     add = parser.add_argument_group("which frames").add_argument
@@ -308,11 +323,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("which crops").add_argument
     add("--face-finder", default="dlib", metavar="NAME", help="(default: %(default)s)")
     add("--face-option", dest="face_options", action="append", metavar="KEY=VALUE", help="e.g. upsample=0")
-    add("--face-choice", default="first", help="first (best score, as published), largest, largest_mask_overlap")
-    add("--margin", type=float, default=1.3, help="crop side over box side (default: %(default)s)")
+    add(
+        "--face-choice",
+        default="first",
+        metavar="NAME",
+        help="first (best score, as published), largest, largest_mask_overlap",
+    )
+    add("--margin", type=float, default=1.3, metavar="X", help="crop side over box side (default: %(default)s)")
     add("--size", type=int, metavar="PIXELS", help="resize crops (default: keep them as they are)")
-    add("--format", dest="image_format", default="png", help="png or jpeg (default: %(default)s)")
-    add("--quality", type=int, help="of JPEG, 1-100 (default: 95)")
+    add("--format", dest="image_format", default="png", metavar="F", help="png or jpeg (default: %(default)s)")
+    add("--quality", type=int, metavar="Q", help="of JPEG, 1-100 (default: 95)")
     add("--align", metavar="NAME", help="five_point (DeepfakeBench, 256) or chip (anti-spoofing, 224)")
     add("--legacy-bgr", action="store_true", help="five_point: second search as DeepfakeBench did it")
     add = parser.add_argument_group("what is stored besides").add_argument
@@ -324,7 +344,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = "one file; a file per image in DeepfakeBench's tree; in FSFM's (default: %(default)s)"
     add("--store", dest="store_kind", default="lmdb", choices=("lmdb", "folder", "fsfm"), help=kinds)
     add("--report", dest="report_dir", type=Path, metavar="DIR", help="report pages (default: beside the store)")
-    add("--engine", default="local", help="local, or ray for several machines")
+    add("--engine", default="local", metavar="NAME", help="local, or ray for several machines")
     add("--workers", type=int, metavar="N", help="processes (default: one per core)")
     add("--plugins", nargs="+", default=[], metavar="P", help="own layouts, face finders, parsers")
     add("--overwrite", action="store_true", help="replace a store made with other settings")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from benchmark.registry import LAYOUTS
+from preprocessing.frame_rules import FrameRule
 from preprocessing.layouts.base import Scan
 from preprocessing.layouts.guide import BEGIN, END, render, tree_lines
+from preprocessing.prepare import add_arguments
 from preprocessing.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from preprocessing.words import find_target
 
 PAGE = Path(__file__).parents[3] / "docs" / "preprocessing.md"
 OURS = [name for name in LAYOUTS if LAYOUTS.get(name).__module__.startswith("preprocessing.")]
@@ -63,6 +68,23 @@ LISTS: dict[str, dict[str, str]] = {
 def test_the_page_is_up_to_date() -> None:
     listed = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
     assert listed.strip() == render(), "run: python -m preprocessing.layouts.guide docs/preprocessing.md"
+
+
+def test_every_command_of_the_page_is_understood(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    text = PAGE.read_text(encoding="utf-8")
+    fenced = "\n".join(re.findall(r"^```$(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    inline = re.findall(r"`([^`]*)`", re.sub(r"^```$.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE))
+    wanted = [line.partition("prepare ")[2] for line in [*fenced.splitlines(), *inline] if "--root" in line]
+    commands = [command for command in wanted if command]
+    assert len(commands) > len(OURS)
+    for command in commands:
+        words = parser.parse_args(command.split())
+        assert find_target(words.dataset, tmp_path).layout in LAYOUTS
+        for name in ("frames", "frames_real"):
+            if getattr(words, name):
+                FrameRule.parse(getattr(words, name))
 
 
 @pytest.mark.parametrize("name", OURS)
