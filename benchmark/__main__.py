@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_arguments(prepare)
     prepare.set_defaults(run=_prepare)
 
-    from benchmark.verify import add_arguments as add_verify_arguments
+    from benchmark.verify.command import add_arguments as add_verify_arguments
 
     check = verbs.add_parser("verify", help="re-check a prepared dataset: all readable, counts, overlap of splits")
     add_verify_arguments(check)
@@ -66,24 +66,14 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from benchmark.data.cards import parse_word
-    from benchmark.errors import DataError
-    from benchmark.registry import LAYOUTS
     from preprocessing.prepare import run
 
     setup_logging()
-    if options.dataset not in LAYOUTS:  # an alias, or a word with a compression level
-        try:
-            word = parse_word(options.dataset, options.index)
-        except DataError:
-            return run(options)  # its error lists the layouts
-        options.dataset = word.card.name
-        options.compression = options.compression or ([word.level] if "@" in word.text else None)
     return run(options)
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from benchmark.verify import run
+    from benchmark.verify.command import run
 
     setup_logging()
     return run(options)

@@ -29,10 +29,12 @@ import numpy as np
 
 from preprocessing.faces.base import FaceFinder, overlap
 from preprocessing.faces.crop import cut, face_square
+from preprocessing.frame_rules import FrameRule, uniform_indices
 from preprocessing.layouts.base import Item
 from preprocessing.settings import Settings
-from preprocessing.task import ItemResult, Task, build_finder, process_item
-from preprocessing.video import FrameRule, VideoFile, uniform_indices
+from preprocessing.task import ItemResult, Task, process_item
+from preprocessing.tools import build_finder
+from preprocessing.video import VideoFile
 
 MODES = {"exact": "dlib", "fast": "dlib_fast"}
 Boxes = dict[int, tuple[int, int, int, int]]

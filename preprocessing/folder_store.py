@@ -6,13 +6,12 @@ which takes the dataset's name only when it is complete.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-from benchmark.data.store import META_FILE
+from benchmark.data.store import give_name
 
 
 class FolderWriter:
@@ -66,11 +65,7 @@ class FolderWriter:
         """Flush, write ``meta.json`` and rename into place."""
         self.flush()
         count = sum(len(files) for folder, _, files in os.walk(self.partial) if Path(folder) != self.partial)
-        meta = {**self.meta, "version": 1, "count": count, "key_style": "files"}
-        (self.partial / META_FILE).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n")
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.partial.replace(self.path)
+        give_name(self.partial, self.path, {**self.meta, "count": count, "key_style": "files"})
 
     def abort(self) -> None:
         """Write what is queued and leave the temporary folder for a later resume."""

@@ -15,7 +15,8 @@ from preprocessing.faces.base import FACE_CHOICES, MASK_CHOICE, Face, first_face
 from preprocessing.faces.crop import Crop, cut, face_square, resize
 from preprocessing.faces.landmarks import alignment_points, chip_points
 from preprocessing.parsers.base import FrameName
-from preprocessing.settings import PNG_COMPRESSION, Settings, Tools
+from preprocessing.settings import PNG_COMPRESSION, Settings
+from preprocessing.tools import Tools
 
 NO_FACE = "no face"
 NO_FACE_IN_CROP = "no face in the aligned crop"

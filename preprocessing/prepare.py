@@ -12,12 +12,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.errors import BenchmarkError, ConfigError, DataError
 
 if TYPE_CHECKING:
+    from benchmark.data.cards import DatasetCard
     from preprocessing.layouts.base import Item, Layout, Remark
     from preprocessing.report import PrepareReport
     from preprocessing.settings import Settings
@@ -29,47 +32,28 @@ INDEX_DIR = Path("datasets_json")
 
 
 def prepare(
-    layout_name: str,
-    root: Path,
-    *,
-    data_dir: Path = DATA_DIR,
-    index_dir: Path = INDEX_DIR,
-    frames: int | str | None = None,
-    frames_real: int | str | None = None,
-    levels: Sequence[str] = (),
-    layout_options: Mapping[str, Any] | None = None,
-    face_finder: str = "dlib",
-    face_options: Mapping[str, Any] | None = None,
-    face_choice: str = "first",
-    margin: float = 1.3,
-    size: int | None = None,
-    image_format: str = "png",
-    quality: int | None = None,
-    align: str | None = None,
-    legacy_bgr: bool = False,
-    landmarks: str | Path | None = None,
-    parser: str | None = None,
-    parse_options: Mapping[str, Any] | None = None,
-    masks: bool = True,
-    store_kind: str = "lmdb",
-    engine: str = "local",
-    report_dir: Path | None = None,
-    workers: int | None = None,
-    limit: int | None = None,
-    overwrite: bool = False,
-    plugins: Sequence[str] = (),
-) -> PrepareReport:
+    dataset: str, root: Path, *, data_dir: Path = DATA_DIR, index_dir: Path = INDEX_DIR,
+    frames: int | str | None = None, frames_real: int | str | None = None, levels: Sequence[str] = (),
+    layout_options: Mapping[str, Any] | None = None, face_finder: str = "dlib",
+    face_options: Mapping[str, Any] | None = None, face_choice: str = "first", margin: float = 1.3,
+    size: int | None = None, image_format: str = "png", quality: int | None = None, align: str | None = None,
+    legacy_bgr: bool = False, landmarks: str | Path | None = None, parser: str | None = None,
+    parse_options: Mapping[str, Any] | None = None, masks: bool = True, store_kind: str = "lmdb",
+    engine: str = "local", report_dir: Path | None = None, workers: int | None = None, limit: int | None = None,
+    overwrite: bool = False, plugins: Sequence[str] = (),
+) -> PrepareReport:  # fmt: skip
     """Make or complete the store and index of one dataset.
 
     Finished items are not done again; an interrupted run goes on where it stopped and gives the same result as an
     uninterrupted one, whatever the number of workers. A finished store grows when the copy under ``root`` has grown.
 
     Args:
-        layout_name: registered layout, e.g. ``FF++``.
+        dataset: name of a layout (``FF++``) or another word for it; for a dataset made from another one
+            (``CDFv2-NYR``) the other one is prepared and the index made from it.
         root: the user's copy of the dataset.
-        data_dir: the store goes to ``data_dir/<name>_lmdb``, or to ``data_dir/<name>`` as plain files.
+        data_dir: the store goes to ``data_dir/<name>_lmdb`` (or ``<name>``, ``<name>_fsfm``; see ``store_kind``).
         index_dir: the index goes to ``index_dir/<name>.json``.
-        frames: frames per video, ``all``, or ``stride:N``; None for the layout's own rule.
+        frames: frames per video, ``all``, ``stride:N`` or ``fas_pair``; None for the layout's own rule.
         frames_real: another number for real videos.
         levels: compression levels; empty for all that are there.
         layout_options: keyword arguments of the layout.
@@ -86,7 +70,7 @@ def prepare(
         parser: registered face parser; parsing maps are stored.
         parse_options: keyword arguments of the face parser.
         masks: store manipulation masks where the dataset has them.
-        store_kind: ``lmdb``, or ``folder`` for plain files.
+        store_kind: ``lmdb``, or plain files: ``folder`` in DeepfakeBench's tree, ``fsfm`` in FSFM's.
         engine: ``local`` processes, or ``ray``.
         report_dir: where the report goes; None for ``data_dir/<name>_report``.
         workers: processes; None for one per core.
@@ -97,59 +81,73 @@ def prepare(
     Raises:
         BenchmarkError: wrong settings or root, another store in the way, a library that is not installed.
     """
-    from loguru import logger
-
-    from benchmark.data.index import fingerprint_of
     from benchmark.registry import LAYOUTS, load_plugin
     from preprocessing.engine import find_engine
+    from preprocessing.frame_rules import FrameRule
+    from preprocessing.names import FSFM, make_names
     from preprocessing.settings import Settings
-    from preprocessing.task import build_tools
-    from preprocessing.video import FrameRule, decoder_versions
-    from preprocessing.writer import DatasetWriter, Header, exclusive, store_path
+    from preprocessing.tools import build_plugin
+    from preprocessing.words import find_target
+    from preprocessing.writer import DatasetWriter, exclusive
 
     start = time.monotonic()
     for plugin in plugins:
         load_plugin(plugin)
-    layout = _build_layout(LAYOUTS.get(layout_name), layout_name, layout_options or {})
+    target = find_target(dataset, index_dir)
+    layout = build_plugin(LAYOUTS, target.layout, layout_options or {})
     settings = Settings(
         frames=FrameRule.parse(layout.frames if frames is None else frames),
         frames_real=None if frames_real is None else FrameRule.parse(frames_real),
         face_finder=face_finder, face_options=tuple(sorted((face_options or {}).items())), face_choice=face_choice,
         margin=margin, size=size, image_format=image_format, quality=quality, align=align, legacy_bgr=legacy_bgr,
         predictor=_predictor(landmarks, align, parser, face_finder), landmarks=landmarks is not None,
-        parser=parser, parse_options=tuple(sorted((parse_options or {}).items())), masks=masks,
+        parser=parser, parse_options=tuple(sorted((parse_options or {}).items())),
+        masks=masks and store_kind != FSFM,
     )  # fmt: skip
-    for flag, value in (("--limit", limit), ("--workers", workers)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{flag} {value} must be at least 1.")
+    _check_counts(limit=limit, workers=workers)
+    names = make_names(store_kind, layout, settings)
     run_engine = find_engine(engine)
+    header = _header(layout, settings, layout_options or {})
+    scan = layout.scan(root, levels or target.levels)
+    items, without_place = names.keep(_take(scan.items, limit))
+    with exclusive(names.store(data_dir)):
+        writer = DatasetWriter(names.store(data_dir), header, overwrite=overwrite, names=names)
+        tasks = _tasks(items, layout, settings, root, writer)
+        _run_tasks(writer, tasks, len(items), lambda: run_engine(tasks, workers, plugins))
+        run = _Run(layout, (*scan.remarks, *without_place), len(tasks), len(items) - len(tasks), start)
+        report = _finish(writer, run, index_dir, report_dir or data_dir / f"{layout.name}_report")
+        return _with_derived(report, layout, target.part, data_dir, index_dir)
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} {value} must be at least 1.")
+
+
+def _header(layout: Layout, settings: Settings, layout_options: Mapping[str, Any]) -> Header:
+    """Settings, fingerprint and versions of a store."""
+    from benchmark.data.index import fingerprint_of
+    from preprocessing.tools import build_tools
+    from preprocessing.video import decoder_versions
+    from preprocessing.writer import Header
+
     tools = build_tools(settings)
     record = settings.record(layout.name, tools)
     if layout_options:
         record["layout"] = dict(sorted(layout_options.items()))
-    header = Header(layout.name, record, fingerprint_of(record), {**decoder_versions(), **tools.versions()})
-    scan = layout.scan(root, levels)
-    items = _take(scan.items, limit)
-    store = store_path(data_dir, layout.name, store_kind)
-    with exclusive(store):
-        writer = DatasetWriter(store, header, overwrite=overwrite, kind=store_kind)
-        tasks = _tasks(items, layout, settings, root, writer)
-        if tasks or not writer.is_published:
-            logger.info(
-                "{}: {} videos to prepare, {} finished before", layout.name, len(tasks), len(items) - len(tasks)
-            )
-            _run_tasks(writer, run_engine(tasks, workers, plugins), len(tasks))
-        else:
-            logger.info("{}: all {} videos are prepared in {}; nothing to do", layout.name, len(items), store)
-        pages = report_dir or data_dir / f"{layout.name}_report"
-        return _finish(writer, layout, scan.remarks, index_dir, pages, (len(tasks), len(items) - len(tasks), start))
+    return Header(layout.name, record, fingerprint_of(record), {**decoder_versions(), **tools.versions()})
 
 
-def _build_layout(maker: Callable[..., Layout], name: str, options: Mapping[str, Any]) -> Layout:
-    try:
-        return maker(**options)
-    except TypeError as error:
-        raise ConfigError(f"Layout '{name}' does not take these options ({error}).") from error
+@dataclass(frozen=True)
+class _Run:
+    """What one call of ``prepare`` found and did: ``start`` on the monotonic clock, counts in items."""
+
+    layout: Layout
+    remarks: tuple[Remark, ...]
+    new: int
+    kept: int
+    start: float
 
 
 def _predictor(landmarks: str | Path | None, align: str | None, parser: str | None, face_finder: str) -> str | None:
@@ -191,16 +189,23 @@ def _tasks(items: Sequence[Item], layout: Layout, settings: Settings, root: Path
     ]
 
 
-def _run_tasks(writer: DatasetWriter, results: Iterator[ItemResult], count: int) -> None:
-    """Take the results of what is left and publish the store; whatever stops it, finished items are kept."""
+def _run_tasks(
+    writer: DatasetWriter, tasks: Sequence[Task], total: int, run: Callable[[], Iterator[ItemResult]]
+) -> None:
+    """Do what is left and publish the store; whatever stops it, finished items are kept."""
     from loguru import logger
 
     from preprocessing.progress import Progress
 
+    name = writer.header.dataset
+    if not tasks and writer.is_published:
+        logger.info("{}: all {} videos are prepared in {}; nothing to do", name, total, writer.store)
+        return
+    logger.info("{}: {} videos to prepare, {} finished before", name, len(tasks), total - len(tasks))
     writer.begin()
     try:
-        with Progress(writer.header.dataset, count) as progress:
-            for result in results:
+        with Progress(name, len(tasks)) as progress:
+            for result in run():
                 progress.update(result)
                 writer.add(result)
     except BaseException:
@@ -210,60 +215,71 @@ def _run_tasks(writer: DatasetWriter, results: Iterator[ItemResult], count: int)
     writer.publish()
 
 
-def _finish(
-    writer: DatasetWriter,
-    layout: Layout,
-    remarks: Sequence[Remark],
-    index_dir: Path,
-    pages: Path,
-    work: tuple[int, int, float],
-) -> PrepareReport:
-    """Write the index and gather the report."""
+def _finish(writer: DatasetWriter, run: _Run, index_dir: Path, pages: Path) -> PrepareReport:
+    """Write the index and the report pages."""
     from preprocessing.report import PrepareReport, Trouble, count_rows, list_missing, list_troubles
     from preprocessing.report_pages import write_pages
     from preprocessing.writer import content_digest, write_dataset_index
 
-    new, kept, start = work
     results = list(writer.results.values())
-    rows = count_rows(results, layout)
+    rows = count_rows(results, run.layout)
     report = PrepareReport(
-        dataset=layout.name,
+        dataset=run.layout.name,
         store=writer.store,
-        index=index_dir / f"{layout.name}.json",
+        index=index_dir / f"{run.layout.name}.json",
         fingerprint=writer.header.fingerprint,
         content=content_digest(results),
         rows=rows,
         troubles=list_troubles(results),
-        left_out=tuple(Trouble(remark.place, remark.reason) for remark in remarks if remark.kind == "left out"),
-        missing=list_missing(rows, layout, remarks),
-        new=new,
-        kept=kept,
-        seconds=time.monotonic() - start,
+        left_out=tuple(Trouble(remark.place, remark.reason) for remark in run.remarks if remark.kind == "left out"),
+        missing=list_missing(rows, run.layout, run.remarks),
+        new=run.new,
+        kept=run.kept,
+        seconds=time.monotonic() - run.start,
         pages=pages,
     )
-    is_new = write_dataset_index(report.index, writer, _meta(report, writer.header, writer.versions))
-    if layout.parts and report.rows:
-        from preprocessing.layouts.derived import derive_all
-
-        derive_all(report.index)
-    if is_new or new or not (pages / "report.html").is_file():
+    is_new = write_dataset_index(report.index, writer, _meta(report, writer))
+    if is_new or run.new or not (pages / "report.html").is_file():
         write_pages(report, writer)
     return report
 
 
-def _meta(report: PrepareReport, header: Header, versions: Mapping[str, str]) -> dict[str, Any]:
+def _with_derived(
+    report: PrepareReport, layout: Layout, part: DatasetCard | None, data_dir: Path, index_dir: Path
+) -> PrepareReport:
+    """Write the indexes that are made from this one, and say when the one that was asked for cannot be."""
+    from benchmark.data.readers import run_builder
+    from preprocessing.layouts.derived import derive_all
+
+    if not any(row.frames for row in report.rows):
+        return report
+    derived = derive_all(report.index) if layout.parts else []
+    missing = report.missing
+    if part is not None and not {path.stem for path in derived} & {part.name, *part.index}:
+        try:
+            derived.append(run_builder(part, data_dir, index_dir))
+        except DataError as error:
+            missing = (*missing, f"{part.name} cannot be made: {error}")
+    return replace(report, derived=tuple(derived), missing=missing)
+
+
+def _meta(report: PrepareReport, writer: DatasetWriter) -> dict[str, Any]:
     """The ``meta`` block: a function of the copy, the settings and the versions, so equal runs give equal files."""
-    names = ("videos", "frames", "faceless", "dropped", "unreadable", "empty")
+    from preprocessing.names import FSFM
+    from preprocessing.report import COUNTS
+
+    header = writer.header
     return {
         "tool": f"face-security-benchmark {_tool_version()}",
         "settings": dict(header.settings),
         "fingerprint": header.fingerprint,
-        "versions": dict(versions),
+        "versions": dict(writer.versions),
         "content": report.content,
-        "counts": {name: sum(getattr(row, name) for row in report.rows) for name in names},
+        "counts": {name: sum(getattr(row, name) for row in report.rows) for name in COUNTS},
         "skipped": [trouble.record() for trouble in report.troubles],
         "left_out": [trouble.record() for trouble in report.left_out],
         "missing": list(report.missing),
+        **({"tree": FSFM} if writer.names.kind == FSFM else {}),
     }
 
 
@@ -277,42 +293,66 @@ def _tool_version() -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``prepare`` on a parser."""
-    parser.add_argument("dataset", metavar="DATASET", help="layout name, e.g. FF++")
-    parser.add_argument("--root", type=Path, required=True, help="folder of your copy of the dataset")
-    parser.add_argument("--data", type=Path, default=DATA_DIR, help="folder of LMDB stores (default: %(default)s)")
-    parser.add_argument("--index", type=Path, default=INDEX_DIR, help="folder of indexes (default: %(default)s)")
-    parser.add_argument(
-        "--compression", nargs="+", default=[], metavar="LEVEL", help="c23 c40 raw (default: all there)"
+    """Declare the options of ``prepare`` on a parser; each is stored under the name of the function's argument."""
+    parser.epilog = "example: python -m benchmark prepare FF++ --root /data/FaceForensics --frames 32 --workers 8"
+    add = parser.add_argument
+    add("dataset", metavar="DATASET", help="a layout's name or another word for it, e.g. FF++, FF++@c23, CDFv2-NYR")
+    add("--root", type=Path, required=True, metavar="DIR", help="folder of your copy of the dataset")
+    add(
+        "--data",
+        dest="data_dir",
+        type=Path,
+        default=DATA_DIR,
+        metavar="DIR",
+        help="folder of stores (default: %(default)s)",
     )
-    parser.add_argument("--layout-option", action="append", default=[], metavar="KEY=VALUE", help="e.g. name=mine")
-    which = parser.add_argument_group("which frames")
-    which.add_argument("--frames", metavar="N|all|stride:N", help="per video, evenly spread (default: the dataset's)")
-    which.add_argument("--frames-real", metavar="N", help="another number for real videos, to balance classes")
-    which.add_argument("--limit", type=int, metavar="N", help="at most N videos per class, split and level")
-    crops = parser.add_argument_group("which crops")
-    crops.add_argument("--face-finder", default="dlib", metavar="NAME", help="(default: %(default)s)")
-    crops.add_argument("--face-option", action="append", default=[], metavar="KEY=VALUE", help="e.g. upsample=0")
-    crops.add_argument(
-        "--face-choice", default="first", help="first (best score, as published), largest, largest_mask_overlap"
+    add(
+        "--index",
+        dest="index_dir",
+        type=Path,
+        default=INDEX_DIR,
+        metavar="DIR",
+        help="folder of indexes (default: %(default)s)",
     )
-    crops.add_argument("--margin", type=float, default=1.3, help="crop side over box side (default: %(default)s)")
-    crops.add_argument("--size", type=int, metavar="PIXELS", help="resize crops (default: keep them as they are)")
-    crops.add_argument("--format", default="png", help="png or jpeg (default: %(default)s)")
-    crops.add_argument("--quality", type=int, help="of JPEG, 1-100 (default: 95)")
-    crops.add_argument("--align", metavar="NAME", help="five_point (DeepfakeBench, 256) or chip (anti-spoofing, 224)")
-    crops.add_argument("--legacy-bgr", action="store_true", help="five_point: second search as DeepfakeBench did it")
-    parts = parser.add_argument_group("what is stored besides")
-    parts.add_argument("--landmarks", nargs="?", const="auto", metavar="FILE", help="landmarks by this dlib model")
-    parts.add_argument("--parse", metavar="NAME", help="parsing maps: facer, landmarks or import")
-    parts.add_argument("--parse-option", action="append", default=[], metavar="KEY=VALUE", help="e.g. folder=maps")
-    parts.add_argument("--no-masks", action="store_true", help="leave the dataset's manipulation masks out")
-    parser.add_argument("--store", default="lmdb", choices=("lmdb", "folder"), help="one file, or a file per image")
-    parser.add_argument("--report", type=Path, metavar="DIR", help="report pages (default: beside the store)")
-    parser.add_argument("--engine", default="local", help="local, or ray for several machines")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
-    parser.add_argument("--plugins", nargs="+", default=[], metavar="P", help="own layouts, face finders, parsers")
-    parser.add_argument("--overwrite", action="store_true", help="replace a store made with other settings")
+    add("--compression", dest="levels", nargs="+", default=[], metavar="LEVEL", help="c23 c40 raw (default: all there)")
+    add("--layout-option", dest="layout_options", action="append", metavar="KEY=VALUE", help="e.g. name=mine")
+    add = parser.add_argument_group("which frames").add_argument
+    add("--frames", metavar="N|all|stride:N|fas_pair", help="per video, evenly spread (default: the dataset's)")
+    add("--frames-real", metavar="N", help="another number for real videos, to balance classes")
+    add("--limit", type=int, metavar="N", help="at most N videos per class, split and level")
+    add = parser.add_argument_group("which crops").add_argument
+    add("--face-finder", default="dlib", metavar="NAME", help="(default: %(default)s)")
+    add("--face-option", dest="face_options", action="append", metavar="KEY=VALUE", help="e.g. upsample=0")
+    add(
+        "--face-choice",
+        default="first",
+        metavar="NAME",
+        help="first (best score, as published), largest, largest_mask_overlap",
+    )
+    add("--margin", type=float, default=1.3, metavar="X", help="crop side over box side (default: %(default)s)")
+    add("--size", type=int, metavar="PIXELS", help="resize crops (default: keep them as they are)")
+    add("--format", dest="image_format", default="png", metavar="F", help="png or jpeg (default: %(default)s)")
+    add("--quality", type=int, metavar="Q", help="of JPEG, 1-100 (default: 95)")
+    add("--align", metavar="NAME", help="five_point (DeepfakeBench, 256) or chip (anti-spoofing, 224)")
+    add("--legacy-bgr", action="store_true", help="five_point: second search as DeepfakeBench did it")
+    add = parser.add_argument_group("what is stored besides").add_argument
+    add("--landmarks", nargs="?", const="auto", metavar="FILE", help="landmarks by this dlib model")
+    add("--parse", dest="parser", metavar="NAME", help="parsing maps: facer, landmarks or import")
+    add("--parse-option", dest="parse_options", action="append", metavar="KEY=VALUE", help="e.g. folder=maps")
+    add("--no-masks", dest="masks", action="store_false", help="leave the dataset's manipulation masks out")
+    add = parser.add_argument
+    kinds = "one file; a file per image in DeepfakeBench's tree; in FSFM's (default: %(default)s)"
+    add("--store", dest="store_kind", default="lmdb", choices=("lmdb", "folder", "fsfm"), help=kinds)
+    add("--report", dest="report_dir", type=Path, metavar="DIR", help="report pages (default: beside the store)")
+    add("--engine", default="local", metavar="NAME", help="local, or ray for several machines")
+    add("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    add("--plugins", nargs="+", default=[], metavar="P", help="own layouts, face finders, parsers")
+    add("--overwrite", action="store_true", help="replace a store made with other settings")
+
+
+_OPTION_FLAGS = {
+    "layout_options": "--layout-option", "face_options": "--face-option", "parse_options": "--parse-option",
+}  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -326,36 +366,11 @@ def run(args: argparse.Namespace) -> int:
     """
     from preprocessing.report import print_report
 
-    report = prepare(
-        args.dataset,
-        args.root,
-        data_dir=args.data,
-        index_dir=args.index,
-        frames=args.frames,
-        frames_real=args.frames_real,
-        levels=args.compression,
-        layout_options=dict(_option("--layout-option", text) for text in args.layout_option),
-        face_finder=args.face_finder,
-        face_options=dict(_option("--face-option", text) for text in args.face_option),
-        face_choice=args.face_choice,
-        margin=args.margin,
-        size=args.size,
-        image_format=args.format,
-        quality=args.quality,
-        align=args.align,
-        legacy_bgr=args.legacy_bgr,
-        landmarks=args.landmarks,
-        parser=args.parse,
-        parse_options=dict(_option("--parse-option", text) for text in args.parse_option),
-        masks=not args.no_masks,
-        store_kind=args.store,
-        engine=args.engine,
-        report_dir=args.report,
-        workers=args.workers,
-        limit=args.limit,
-        overwrite=args.overwrite,
-        plugins=args.plugins,
-    )
+    known = signature(prepare).parameters
+    options = {name: value for name, value in vars(args).items() if name in known}
+    for name, flag in _OPTION_FLAGS.items():
+        options[name] = dict(_option(flag, text) for text in options[name] or ())
+    report = prepare(**options)
     print_report(report)
     return 1 if report.is_damaged else 0
 

@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
 _SHOWN = 10
 SUM = "all"
-DROPPED = "dropped"
-COLUMNS = ("videos", "official", "frames", "no face", DROPPED, "unreadable", "empty")
+COUNTS = ("videos", "frames", "several", "faceless", "dropped", "unreadable", "empty")
+"""Counted fields of a row, as ``meta.counts`` of an index has them."""
+COUNTS = ("videos", "frames", "several", "faceless", "dropped", "unreadable", "empty")
+"""Counted fields of a row, as ``meta.counts`` of an index has them."""
+COLUMNS = {"videos": "videos", "official": "official", "frames": "frames", "several": "several", "no face": "faceless",
+           "dropped": "dropped", "unreadable": "unreadable", "empty": "empty"}  # fmt: skip
+"""Title of a column -> field of a row."""
+_RARE = ("several", "dropped")  # columns that a terminal shows only when they have something
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,7 @@ class Row:
         videos: items prepared, readable or not.
         official: items in the complete release, or None when that is not known.
         frames: frames stored.
+        several: those of them in which more than one face was found; the face choice decided.
         faceless: frames in which no face was found.
         dropped: frames not stored for another reason (no landmarks, no parsing map, no face in the aligned crop).
         unreadable: wanted frames that could not be decoded.
@@ -43,15 +50,15 @@ class Row:
     videos: int
     official: int | None
     frames: int
+    several: int
     faceless: int
     dropped: int
     unreadable: int
     empty: int
 
-    def cells(self, *, with_dropped: bool = True) -> list[str]:
-        """Its counts as words, in the order of ``COLUMNS``."""
-        dropped = (self.dropped,) if with_dropped else ()
-        counts = (self.videos, self.official, self.frames, self.faceless, *dropped, self.unreadable, self.empty)
+    def cells(self, columns: Iterable[str] = COLUMNS) -> list[str]:
+        """Its counts as words."""
+        counts = (getattr(self, COLUMNS[column]) for column in columns)
         return ["-" if count is None else f"{count:,}" for count in counts]
 
 
@@ -100,6 +107,7 @@ class PrepareReport:
         kept: items that were finished before.
         seconds: time this run took.
         pages: folder of the report pages.
+        derived: indexes made from this one.
     """
 
     dataset: str
@@ -115,6 +123,7 @@ class PrepareReport:
     kept: int
     seconds: float
     pages: Path
+    derived: tuple[Path, ...] = ()
 
     @property
     def is_damaged(self) -> bool:
@@ -134,6 +143,7 @@ def count_rows(results: Iterable[ItemResult], layout: Layout) -> tuple[Row, ...]
             videos=len(groups[key]),
             official=layout.official.get(key[:2]),
             frames=sum(len(result.numbers) for result in groups[key]),
+            several=sum(len(faces) > 1 for result in groups[key] for faces in result.boxes),
             faceless=sum(len(result.faceless) for result in groups[key]),
             dropped=sum(len(numbers) for result in groups[key] for numbers in result.dropped.values()),
             unreadable=sum(len(result.unreadable) for result in groups[key]),
@@ -183,15 +193,15 @@ def print_report(report: PrepareReport) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=report.dataset, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=report.dataset, title_justify="left", box=SIMPLE_HEAD, padding=0)
     for name in ("class", "split", "level"):
         table.add_column(name, no_wrap=True)
-    has_dropped = any(row.dropped for row in report.rows)
-    for name in (name for name in COLUMNS if has_dropped or name != DROPPED):
+    columns = [name for name in COLUMNS if name not in _RARE or any(getattr(row, COLUMNS[name]) for row in report.rows)]
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for row in (*report.rows, sum_rows(report.rows)):
         style = "bold" if row.cls == SUM else None
-        table.add_row(row.cls, row.split, row.level or "", *row.cells(with_dropped=has_dropped), style=style)
+        table.add_row(row.cls, row.split, row.level or "", *row.cells(columns), style=style)
     console = Console()
     console.print(table)
     _print_list(console, "Broken", [trouble for trouble in report.troubles if trouble.is_damage])
@@ -202,15 +212,16 @@ def print_report(report: PrepareReport) -> None:
     console.print(f"New: {report.new}, kept: {report.kept}, time: {report.seconds:.1f} s{rate}.", highlight=False)
     places = f"Index: {report.index}\nStore: {report.store}\nReport: {report.pages / 'report.html'}"
     console.print(places, highlight=False, soft_wrap=True)
+    if report.derived:
+        names = ", ".join(path.relative_to(report.index.parent).with_suffix("").as_posix() for path in report.derived)
+        console.print(f"Indexes made from it: {names}", highlight=False, soft_wrap=True)
     console.print(f"Settings: {report.fingerprint}, content: {report.content[:16]}", highlight=False)
 
 
 def sum_rows(rows: Sequence[Row]) -> Row:
     """The row of sums under a table."""
     official = None if any(row.official is None for row in rows) else sum(row.official or 0 for row in rows)
-    totals = [
-        sum(getattr(row, name) for row in rows) for name in ("frames", "faceless", "dropped", "unreadable", "empty")
-    ]
+    totals = [sum(getattr(row, name) for row in rows) for name in COUNTS[1:]]
     return Row(SUM, "", None, sum(row.videos for row in rows), official, *totals)
 
 

@@ -133,14 +133,15 @@ def _spread(records: Sequence[VideoRecord], tiles: int) -> list[tuple[VideoRecor
     for record in records:
         groups.setdefault((record.cls, record.split, record.level or ""), []).append(record)
     share = max(1, tiles // len(groups))
-    chosen = []
+    chosen: dict[str, VideoRecord] = {}
     for name in sorted(groups):
         videos = groups[name]
-        for turn in range(min(share, sum(len(record.frames) for record in videos))):
+        turns = min(share, sum(len(record.frames) for record in videos))
+        laps = -(-turns // len(videos))
+        for turn in range(turns):
             record = videos[turn * len(videos) // share if len(videos) >= share else turn % len(videos)]
-            lap, laps = turn // len(videos), -(-share // len(videos))
-            chosen.append((record, record.frames[lap * len(record.frames) // laps]))
-    return chosen[:tiles]
+            chosen[record.frames[turn // len(videos) * len(record.frames) // laps]] = record
+    return [(record, key) for key, record in chosen.items()][:tiles]
 
 
 def _tile(read: Reader, key: str, *, has_parsing: bool) -> np.ndarray:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import ConfigError, did_you_mean
 from preprocessing.faces.align import ALIGNMENTS
-from preprocessing.faces.base import FACE_CHOICES, MASK_CHOICE, FaceFinder
+from preprocessing.faces.base import FACE_CHOICES, MASK_CHOICE
 from preprocessing.faces.crop import RESIZE_FILTER
-from preprocessing.faces.landmarks import Predictor
-from preprocessing.parsers.base import FaceParser
-from preprocessing.video import FrameRule
+from preprocessing.frame_rules import FrameRule
+
+if TYPE_CHECKING:
+    from preprocessing.tools import Tools
 
 SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
 PNG_COMPRESSION = 3
@@ -130,29 +131,6 @@ class Settings:
         if self.align != "five_point" or tools.predictor is None:
             return None
         return "BGR crop, first face" if self.legacy_bgr else "RGB crop, largest face"
-
-
-@dataclass(frozen=True)
-class Tools:
-    """The plugins and models that settings name, loaded.
-
-    Attributes:
-        finder: finds faces.
-        predictor: gives landmarks, or None.
-        parser: gives parsing maps, or None.
-    """
-
-    finder: FaceFinder
-    predictor: Predictor | None = None
-    parser: FaceParser | None = None
-
-    def versions(self) -> Mapping[str, str]:
-        """Versions of all libraries that decide what is stored, besides the decoder's."""
-        return {
-            **self.finder.versions(),
-            **(self.predictor.versions() if self.predictor else {}),
-            **(self.parser.versions() if self.parser else {}),
-        }
 
 
 def _check_name(flag: str, name: str, known: Mapping[str, Any] | Sequence[str]) -> None:

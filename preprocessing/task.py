@@ -6,22 +6,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from benchmark.errors import ConfigError
-from benchmark.registry import FACE_FINDERS
-from preprocessing.faces.base import FaceFinder
-from preprocessing.faces.landmarks import build_predictor
 from preprocessing.frames import NO_FACE, FrameWorker, StoredFrame
 from preprocessing.layouts.base import Item
-from preprocessing.parsers.base import FrameName, build_parser
-from preprocessing.settings import Options, Settings, Tools
+from preprocessing.parsers.base import FrameName
+from preprocessing.settings import Settings
+from preprocessing.tools import build_tools
 from preprocessing.video import FrameReader, FrameSource, UnreadableError
 
 
@@ -167,38 +164,70 @@ def process_item(task: Task) -> ItemResult:
 
 
 def _store_faces(reader: FrameReader, task: Task, result: ItemResult) -> None:
-    settings, item = task.settings, task.item
-    wanted = settings.rule(task.label).select(reader.count)
-    worker = FrameWorker(settings, build_tools(settings))
-    masks = _Masks(item.mask if settings.masks or settings.uses_masks else None, wanted)
-    seen: set[int] = set()
-    worker.tools.finder.start_source()
-    for number, image in reader.read(wanted):
-        seen.add(number)
-        name = FrameName(item.folder, item.video, number)
-        process = worker.process_crop if item.is_cropped else worker.process
-        stored = process(image, masks.of(number, image), name)
+    """Fill a result with what is stored of the wanted frames, in rising order, and with what is not."""
+    rule, item = task.settings.rule(task.label), task.item
+    chooses = not (item.is_cropped and rule.is_for_videos)
+    wanted = rule.select(reader.count) if chooses else None
+    if wanted == []:
+        result.problem = f"it has {reader.count} frames, too few for the frame rule {rule}"
+        return
+    notes: list[str] = []
+    outcomes = dict(_frames(task, reader, wanted, notes))
+    result.notes = [*reader.notes, *notes]
+    result.source.update(reader.facts)
+    if not outcomes:
+        result.problem = "none of its frames can be decoded"
+        return
+    expected = range(reader.count) if wanted is None else wanted
+    result.unreadable = [number for number in expected if number not in outcomes]
+    for window in rule.windows(reader.count) if chooses else ():
+        if not isinstance(outcomes.get(window.start), StoredFrame):
+            outcomes.update(_until_stored(task, window[1:]))
+    for number in sorted(outcomes):
+        stored = outcomes[number]
         if isinstance(stored, str):
             result.leave_out(number, stored)
         else:
             result.add(number, stored)
-    expected = range(reader.count) if wanted is None else wanted
-    result.unreadable = [number for number in expected if number not in seen]
-    result.notes = [*reader.notes, *masks.notes]
-    result.source.update(reader.facts)
-    if not seen:
-        result.problem = "none of its frames can be decoded"
+
+
+def _frames(
+    task: Task, reader: FrameReader, wanted: Sequence[int] | None, notes: list[str]
+) -> Iterator[tuple[int, StoredFrame | str]]:
+    """What is stored of each decoded frame, or the reason why nothing is; what is wrong with masks goes to notes."""
+    settings, item = task.settings, task.item
+    worker = FrameWorker(settings, build_tools(settings))
+    process = worker.process_crop if item.is_cropped else worker.process
+    masks = _Masks(item.mask if settings.masks or settings.uses_masks else None, wanted, notes)
+    worker.tools.finder.start_source()
+    for number, image in reader.read(wanted):
+        yield number, process(image, masks.of(number, image), _frame_name(item, number))
+
+
+def _frame_name(item: Item, number: int) -> FrameName:
+    images = item.facts.get("images")
+    return FrameName(item.folder, item.video, number, Path(images[number]).stem if images else "")
+
+
+def _until_stored(task: Task, window: range) -> Iterator[tuple[int, StoredFrame | str]]:
+    """The frames of a window up to the first of which something is stored; decodes the source once more."""
+    for number, stored in _frames(task, task.item.source.open(), window, []) if window else ():
+        yield number, stored
+        if isinstance(stored, StoredFrame):
+            return
 
 
 class _Masks:
     """Masks of the frames of one item, read along with them.
 
-    Attributes:
-        notes: what was wrong with the mask file.
+    Args:
+        source: the mask file, or None.
+        wanted: rising frame numbers, or None for all.
+        notes: takes what is wrong with the mask file.
     """
 
-    def __init__(self, source: FrameSource | None, wanted: list[int] | None) -> None:
-        self.notes: list[str] = []
+    def __init__(self, source: FrameSource | None, wanted: Sequence[int] | None, notes: list[str]) -> None:
+        self.notes = notes
         self._frames: Iterator[tuple[int, np.ndarray]] = iter(())
         self._next: tuple[int, np.ndarray] | None = None
         self._has_source = source is not None
@@ -225,32 +254,3 @@ class _Masks:
             size, other = (f"{array.shape[1]}x{array.shape[0]}" for array in (mask, image))
             self.notes.append(f"its mask is {size}, its frames are {other}; masks are not stored")
         return None
-
-
-def build_tools(settings: Settings) -> Tools:
-    """The plugins and models that settings name; each is made once per process.
-
-    Raises:
-        BenchmarkError: an unknown name, a missing package or file, a wrong option.
-    """
-    return Tools(
-        build_finder(settings.face_finder, settings.face_options),
-        build_predictor(settings.predictor) if settings.predictor else None,
-        build_parser(settings.parser, settings.parse_options) if settings.parser else None,
-    )
-
-
-@lru_cache(maxsize=8)
-def build_finder(name: str, options: Options = ()) -> FaceFinder:
-    """A registered face finder; made once per process, so models are not loaded for every video.
-
-    Raises:
-        RegistryError: unknown name, or its package is not installed.
-        ConfigError: an option the finder does not have.
-    """
-    maker = FACE_FINDERS.get(name)
-    try:
-        finder: FaceFinder = maker(**dict(options))
-    except TypeError as error:
-        raise ConfigError(f"Face finder '{name}' does not take these options ({error}).") from error
-    return finder

@@ -1,4 +1,4 @@
-"""Frames out of files: which frame numbers to take, and decoding them in order.
+"""Frames out of files, decoded in order.
 
 A frame's number is its position in decoding order, from 0. Files are read from the start without seeking, because
 seeking lands on other frames with other decoders. What is odd about a file becomes a note of its reader.
@@ -22,7 +22,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 import cv2
 import numpy as np
 
-from benchmark.errors import ConfigError, DataError
+from benchmark.errors import DataError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
@@ -30,65 +30,6 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 
 class UnreadableError(DataError):
     """No frame can be had from a source. The message is the reason only; the caller knows which source."""
-
-
-# ---------------------------------------------------------------------------------------------- which frames
-
-
-@dataclass(frozen=True, slots=True)
-class FrameRule:
-    """Which frames of a video are taken.
-
-    Attributes:
-        name: ``uniform`` (``number`` frames from first to last, the published rule), ``all``, or ``stride``
-            (frames 0, ``number``, 2 ``number``, ...).
-        number: frames per video, or the stride; 0 for ``all``.
-    """
-
-    name: str
-    number: int = 0
-
-    @classmethod
-    def parse(cls, text: str | int) -> FrameRule:
-        """``32`` -> uniform, ``all``, ``stride:10`` -> every tenth.
-
-        Raises:
-            ConfigError: none of these forms, or a number below 1.
-        """
-        match = re.fullmatch(r"(?:(stride):)?(\d+)|all", str(text).strip())
-        if match is None or (match[2] is not None and int(match[2]) < 1):
-            raise ConfigError(
-                f"Frames '{text}' is not a frame rule. Allowed: a number such as 32 (spread evenly from the first to "
-                "the last frame), all, or stride:10 (every tenth)."
-            )
-        if match[2] is None:
-            return cls("all")
-        return cls(match[1] or "uniform", int(match[2]))
-
-    def select(self, total: int) -> list[int] | None:
-        """Rising frame numbers of a video of ``total`` frames; None means every frame there is.
-
-        A video shorter than ``number`` gives each frame once: the repeats of ``uniform_indices`` fall together.
-        """
-        if self.name == "all":
-            return None
-        if self.name == "stride":
-            return list(range(0, total, self.number))
-        return sorted({index for index in uniform_indices(total, self.number) if 0 <= index < total})
-
-    def __str__(self) -> str:
-        return {"all": "all", "stride": f"stride:{self.number}"}.get(self.name, str(self.number))
-
-
-def uniform_indices(total: int, count: int) -> list[int]:
-    """``count`` numbers from 0 to ``total - 1``, both included, truncated to integers (FSFM, DeepfakeBench).
-
-    Repeats numbers when ``total < count``, exactly as the published extraction does.
-    """
-    return [int(index) for index in np.linspace(0, total - 1, count, dtype=int)]
-
-
-# ----------------------------------------------------------------------------------------------- frame sources
 
 
 class FrameReader(ABC):

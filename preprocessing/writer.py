@@ -22,16 +22,14 @@ from loguru import logger
 
 from benchmark.data.index import VideoRecord, write_index
 from benchmark.data.store import StoreWriter, atomic_write_text
-from benchmark.errors import ConfigError, DataError, did_you_mean
+from benchmark.errors import DataError
 from preprocessing.folder_store import FolderWriter
-from preprocessing.frames import PART_SUFFIXES
-from preprocessing.layouts.base import Item, store_key
+from preprocessing.layouts.base import Item
+from preprocessing.names import LMDB, KeyNames
 from preprocessing.settings import SUFFIXES
 from preprocessing.task import ItemResult
 
 JOURNAL = "videos.jsonl"
-STORES = {"lmdb": "{}_lmdb", "folder": "{}"}
-"""Kind of store -> name of its folder under ``--data``; ``folder`` is DeepfakeBench's tree of plain files."""
 _COMMIT_BYTES = 1 << 24
 _COMMIT_SECONDS = 2.0
 
@@ -78,17 +76,6 @@ def read_journal(folder: Path) -> _Journal | None:
         raise DataError(f"{path}: broken journal ({error}). Start again with --overwrite or another --data.") from error
 
 
-def store_path(data_dir: Path, dataset: str, kind: str) -> Path:
-    """Where the store of a dataset lies.
-
-    Raises:
-        ConfigError: no such kind of store.
-    """
-    if kind not in STORES:
-        raise ConfigError(f"--store {kind} is not known. Allowed: {', '.join(STORES)}.{did_you_mean(kind, STORES)}")
-    return data_dir / STORES[kind].format(dataset)
-
-
 @contextmanager
 def exclusive(store: Path) -> Iterator[None]:
     """Hold a store against a second writer; the lock ends with the process, however it ends.
@@ -121,7 +108,7 @@ class DatasetWriter:
         store: folder of the finished store. Until ``publish`` the work is in ``<store>.partial``.
         header: settings and versions of this run.
         overwrite: begin anew; an existing store is replaced when the new one is finished.
-        kind: a key of ``STORES``.
+        names: where each file lies; None for the keys of ``KeyNames``.
 
     Attributes:
         results: finished items by id.
@@ -131,10 +118,11 @@ class DatasetWriter:
         DataError: what is there was made with other settings, or by another tool.
     """
 
-    def __init__(self, store: Path, header: Header, *, overwrite: bool = False, kind: str = "lmdb") -> None:
+    def __init__(self, store: Path, header: Header, *, overwrite: bool = False, names: KeyNames | None = None) -> None:
         self.store = store
-        self._make = FolderWriter if kind == "folder" else StoreWriter
         self.header = header
+        self.names = names or KeyNames(header.dataset, SUFFIXES[header.settings["image_format"]])
+        self._make = StoreWriter if self.names.kind == LMDB else FolderWriter
         self.partial = store.with_name(f"{store.name}.partial")
         self.results: dict[str, ItemResult] = {}
         self._base: Path | None = None
@@ -235,23 +223,6 @@ class DatasetWriter:
             logger.warning("{}", error)
         self._writer = None
 
-    def frame_keys(self, result: ItemResult) -> tuple[str, ...]:
-        """Store keys of an item's crops, in frame order."""
-        suffix = SUFFIXES[self.header.settings["image_format"]]
-        dataset = self.header.dataset
-        return tuple(store_key(dataset, result.folder, result.video, number, suffix) for number in result.numbers)
-
-    def part_keys(self, result: ItemResult, kind: str) -> tuple[str, ...]:
-        """Store keys of an item's masks, landmarks or parsing maps, in frame order."""
-        dataset, suffix = self.header.dataset, PART_SUFFIXES[kind]
-        numbers = result.parts.get(kind, ())
-        return tuple(store_key(dataset, result.folder, result.video, number, suffix, kind) for number in numbers)
-
-    def all_keys(self, result: ItemResult) -> tuple[str, ...]:
-        """Store keys of everything stored of an item, in the order of ``ItemResult.content``."""
-        parts = (key for kind in sorted(result.parts) for key in self.part_keys(result, kind))
-        return (*self.frame_keys(result), *parts)
-
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:
         try:
@@ -263,12 +234,13 @@ class DatasetWriter:
             ) from error
 
     def _put(self, writer: StoreWriter | FolderWriter, result: ItemResult) -> None:
-        keys = self.all_keys(result)
+        places = self.names.all(result)
         old = self.results.get(result.id)
-        for key in set(self.all_keys(old) if old else ()) - set(keys):
+        for key in {key for keys in (self.names.all(old) if old else ()) for key in keys}.difference(*places):
             writer.remove(key)
-        for key, content in zip(keys, result.content(), strict=True):
-            writer.put(key, content)
+        for keys, content in zip(places, result.content(), strict=True):
+            for key in keys:
+                writer.put(key, self.names.convert(key, content))
 
     def _find_base(self) -> None:
         """Continue the unfinished store if it has our settings, else the finished one if that has them."""
@@ -336,7 +308,8 @@ def index_records(writer: DatasetWriter) -> Iterator[VideoRecord]:
 def _is_current(path: Path, meta: Mapping[str, Any]) -> bool:
     try:
         there = json.loads(path.read_bytes())["meta"]
-        return all(there[key] == meta[key] for key in ("fingerprint", "content", "counts", "skipped"))
+        same = ("fingerprint", "content", "counts", "skipped")
+        return all(there[key] == meta[key] for key in same) and there.get("tree") == meta.get("tree")
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -355,6 +328,6 @@ def _index_record(writer: DatasetWriter, result: ItemResult) -> VideoRecord:
         result.split,
         result.level,
         result.video,
-        writer.frame_keys(result),
+        tuple(places[0] for places in writer.names.frames(result)),
         extra,
     )

@@ -343,10 +343,15 @@ class FaceDataset(Dataset[dict[str, Any]]):
 
 
 def part_key(key: str, part: str) -> str:
-    """Key of a frame's map, mask or landmarks: the last component ``frames`` and the suffix are replaced."""
+    """Key of a frame's map, mask or landmarks: the last component ``frames`` and the suffix are replaced.
+
+    FSFM's pre-training folders have their own rule: ``images/STEM.png`` and ``parsing_maps/STEM.npy``.
+    """
     folder, suffix = PARTS[part]
     path = PurePosixPath(key)
     parts = list(path.parts)
+    if part == "parsing" and path.parent.name == "images" and "frames" not in parts:
+        return str(path.parent.parent / "parsing_maps" / path.with_suffix(".npy").name)
     for position in range(len(parts) - 1, -1, -1):
         if parts[position] == "frames":
             parts[position] = folder

@@ -27,6 +27,7 @@ from benchmark.errors import DataError
 _RGB = cv2.IMREAD_COLOR_RGB  # converts while decoding and applies EXIF orientation
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
+_NPY = b"\x93NUMPY"
 _PNG_END = b"IEND\xae\x42\x60\x82"
 _PNG_COLOUR_TYPE, _PNG_PALETTE = 25, 3
 _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
@@ -77,16 +78,19 @@ def decode_map(data: bytes, key: str) -> np.ndarray:
     """A map of class ids (parsing map): one channel, values exactly as written.
 
     Args:
-        data: the bytes of a PNG file: one channel, a palette (its indices are the ids), or three equal channels.
+        data: the bytes of a PNG file: one channel, a palette (its indices are the ids), or three equal channels; or
+            of FSFM's .npy file: whole numbers of shape (1, H, W) or (H, W).
         key: name of the entry, for the error message.
 
     Returns:
         (H, W) uint8 class ids.
 
     Raises:
-        DataError: as for images; or not a PNG (ids do not survive lossy coding); or channels that differ; or ids
-            above 255.
+        DataError: as for images; or neither PNG nor .npy (ids do not survive lossy coding); or channels that differ;
+            or ids below 0 or above 255.
     """
+    if data.startswith(_NPY):
+        return _decode_npy_map(data, key)
     kind = _complete_kind(data, key)
     if kind != "PNG":
         raise DataError(f"'{key}': class maps must be PNG, found {kind}; lossy coding changes class ids.")
@@ -100,6 +104,22 @@ def decode_map(data: bytes, key: str) -> np.ndarray:
     if pixels.max() > 255:
         raise DataError(f"'{key}': class ids go up to {pixels.max()}; at most 255 is allowed.")
     return np.ascontiguousarray(pixels, np.uint8)
+
+
+def _decode_npy_map(data: bytes, key: str) -> np.ndarray:
+    try:
+        values = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(f"'{key}': not a readable .npy file ({error}).") from error
+    if values.ndim == 3 and values.shape[0] == 1:
+        values = values[0]
+    is_map = values.ndim == 2 and values.size > 0 and values.dtype.kind in "iu"
+    if not is_map or values.min() < 0 or values.max() > 255:
+        raise DataError(
+            f"'{key}': expected whole class ids from 0 to 255 of shape (1, H, W) or (H, W), found {values.dtype} "
+            f"{values.shape} from {values.min(initial=0)} to {values.max(initial=0)}."
+        )
+    return values.astype(np.uint8)
 
 
 def _complete_kind(data: bytes, key: str) -> str:

@@ -2,7 +2,8 @@
 
 Shape A ``{NAME: {CLASS: {SPLIT: {VIDEO: RECORD}}}}``, shape B (FF++ family) with one more level
 ``{NAME: {CLASS: {SPLIT: {LEVEL: {VIDEO: RECORD}}}}}``. ``RECORD = {"label": str, "frames": [path, ...]}``.
-Ours add per-frame facts to the record (``numbers``, ``crops``, ``boxes``) and a top-level ``meta`` block.
+Ours add per-frame lists (``numbers``, ``crops`` or ``matrices``, ``boxes``), ``source`` and ``facts`` to the record,
+and a top-level ``meta`` block.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,7 +22,8 @@ from benchmark.errors import DataError
 SCHEMA_VERSION = 1
 LEVELS = ("raw", "c23", "c40")
 SPLITS = ("train", "val", "test")
-PER_FRAME_KEYS = ("numbers", "crops", "boxes")
+PER_FRAME_KEYS = ("numbers", "crops", "matrices", "boxes")
+WHOLE_VIDEO_KEYS = ("source", "facts")
 _STRIPPED_PREFIXES = ("datasets/rgb/", "datasets/", "deepfakes_detection_datasets/")
 
 # DeepfakeBench's label dictionary (base set); everything else falls to the suffix rule of label_of().
@@ -34,6 +36,7 @@ LABELS: dict[str, int] = {
 }  # fmt: skip
 _REAL_ENDINGS = ("real", "live", "bona_fide", "bonafide")
 _FAKE_ENDINGS = ("fake", "spoof", "attack")
+_BEGINNINGS = ("real_", "fake_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,9 @@ class VideoRecord:
         level: compression level, or None when the dataset has none.
         video: key of the video inside its class.
         frames: canonical slash keys of the frames, in frame order.
-        extra: per-frame lists (``numbers`` source frame numbers, ``crops`` [x, y, size], ``boxes`` all faces
-            found as [left, top, right, bottom]), each as long as ``frames``.
+        extra: per-frame lists as long as ``frames`` (``numbers`` of the source frames, ``crops`` [x, y, size],
+            ``matrices`` of aligned crops, ``boxes`` of all faces found as [left, top, right, bottom]); ``source``, the
+            file they come from; ``facts``, further labels of the dataset (identity, attack type, ...).
     """
 
     dataset: str
@@ -97,7 +101,8 @@ def label_of(name: str, extra: Mapping[str, int], where: str) -> int:
     """Class string to 0 (real) or 1 (fake).
 
     Order: ``extra`` (the dataset card's ``labels``), DeepfakeBench's dictionary, then the ending: real, live,
-    bona_fide are 0; fake, spoof, attack are 1 (case ignored). Method ids above 1 count as fake.
+    bona_fide are 0; fake, spoof, attack are 1 (case ignored); then FSFM's beginnings ``real_`` and ``fake_``
+    (``fake_four``). Method ids above 1 count as fake.
 
     Raises:
         DataError: none of these fits.
@@ -111,6 +116,8 @@ def label_of(name: str, extra: Mapping[str, int], where: str) -> int:
         return 0
     if lowered.endswith(_FAKE_ENDINGS):
         return 1
+    if lowered.startswith(_BEGINNINGS):
+        return _BEGINNINGS.index(f"{lowered[:4]}_")
     raise DataError(
         f"{where}: label '{name}' is not known, so it is not clear whether it means real or fake. "
         f"Add one line to the dataset's YAML card:  labels: {{'{name}': 1}}   (0 = real, 1 = fake)"
@@ -174,8 +181,29 @@ def read_index(path: Path, labels: Mapping[str, int] | None = None, folders: Ite
     name, classes, meta = _top_level(data, path)
     skipped: list[str] = []
     parser = _IndexParser(path, name, labels or {}, {name, *folders}, skipped)
-    records = tuple(parser.parse(classes))
+    records = tuple(_distinct(parser.parse(classes), skipped))
     return Index(path, name, records, meta, tuple(skipped), hashlib.sha256(raw).hexdigest())
+
+
+def _distinct(records: Iterable[tuple[str, VideoRecord]], skipped: list[str]) -> Iterator[VideoRecord]:
+    """Records under the names they have in evaluation, where each must be one video.
+
+    Two classes of an index may share a label string (DF40 lists its real videos once per method). The same video listed
+    again is passed over and said so; another video of the same name gets its class into its own.
+
+    Args:
+        records: class of the index and record.
+        skipped: takes what is passed over.
+    """
+    seen: dict[tuple[str, str, str | None, str], VideoRecord] = {}
+    for cls, record in records:
+        first = seen.setdefault((record.cls, record.split, record.level, record.video), record)
+        if first is record:
+            yield record
+        elif first.frames == record.frames:
+            skipped.append(f"{cls}/{record.split}/{record.video} is listed before under another class")
+        else:
+            yield replace(record, video=f"{cls}/{record.video}")
 
 
 def _top_level(data: Any, path: Path) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
@@ -196,7 +224,8 @@ class _IndexParser:
     folders: set[str]
     skipped: list[str]
 
-    def parse(self, classes: Mapping[str, Any]) -> Iterable[VideoRecord]:
+    def parse(self, classes: Mapping[str, Any]) -> Iterable[tuple[str, VideoRecord]]:
+        """(class of the index, record) of every video."""
         for cls, splits in classes.items():
             if not isinstance(splits, dict):
                 self._skip(cls, "is not an object")
@@ -210,7 +239,7 @@ class _IndexParser:
                 else:
                     yield from self._videos(cls, split, None, content)
 
-    def _videos(self, cls: str, split: str, level: str | None, videos: Any) -> Iterable[VideoRecord]:
+    def _videos(self, cls: str, split: str, level: str | None, videos: Any) -> Iterable[tuple[str, VideoRecord]]:
         place = "/".join(part for part in (cls, split, level) if part)
         if split not in SPLITS:
             self._skip(place, f"is not a split ({', '.join(SPLITS)})")
@@ -223,7 +252,7 @@ class _IndexParser:
             if not frames:
                 self._skip(f"{place}/{video}", "has no frames")
                 continue
-            yield self._record(cls, split, level, video, record, frames)
+            yield cls, self._record(cls, split, level, video, record, frames)
 
     def _record(
         self,
@@ -242,11 +271,12 @@ class _IndexParser:
             keys = tuple(canonical_key(frames[i], self.folders) for i in order)
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
-        extra = {
+        extra: dict[str, Any] = {
             key: tuple(record[key][i] for i in order)
             for key in PER_FRAME_KEYS
             if len(record.get(key, ())) == len(frames)
         }
+        extra.update({key: record[key] for key in WHOLE_VIDEO_KEYS if isinstance(record.get(key), dict)})
         return VideoRecord(self.name, label_name, label, split, level, video, keys, extra)
 
     def _skip(self, place: str, why: str) -> None:

@@ -116,10 +116,7 @@ def find_index(word: Word, paths: PathsConfig) -> Path:
     subset_index = card.subsets[word.subset].index if word.subset else None
     stems = [subset_index] if subset_index else [*card.index, card.name]
     if card.builder and not _demo_is_built(card, stems, paths):
-        logger.info("{} is not there yet; building it ({}).", card.name, card.builder)
-        module, _, function = card.builder.partition(":")
-        build = getattr(importlib.import_module(module), function)
-        return Path(build(card.name, paths.data, paths.indexes))
+        return run_builder(card, paths.data, paths.indexes)
     folders = [paths.indexes, PACKAGED_INDEXES]
     for folder in folders:
         for stem in stems:
@@ -130,6 +127,18 @@ def find_index(word: Word, paths: PathsConfig) -> Path:
         f"{word.label}: no index found (tried {tried}). Make one: "
         f"python -m benchmark prepare {card.name} --root FOLDER, or copy DeepfakeBench's JSON there."
     )
+
+
+def run_builder(card: DatasetCard, data: Path, indexes: Path) -> Path:
+    """The index that a card's builder makes, or finds up to date; the builder logs what it writes.
+
+    Raises:
+        DataError: the card has no builder, or what the builder reads is not there.
+    """
+    if not card.builder:
+        raise DataError(f"{card.name} has no builder.")
+    module, _, function = card.builder.partition(":")
+    return Path(getattr(importlib.import_module(module), function)(card.name, data, indexes))
 
 
 def _demo_is_built(card: DatasetCard, stems: list[str], paths: PathsConfig) -> bool:
@@ -204,8 +213,8 @@ def read_class_folders(
 
     Args:
         root: the folder.
-        classes: class folder names with their meaning (0 real, 1 fake); default: by name (see ``label_of``, and
-            a name that starts with real_/fake_ like FSFM's fake_four). Never by alphabetical order.
+        classes: class folder names with their meaning (0 real, 1 fake); default: by name (see ``label_of``), never by
+            alphabetical order.
     """
     base = Path(root)
     if not base.is_dir():
@@ -215,19 +224,12 @@ def read_class_folders(
     for split in splits or list(SPLITS):
         top = base / split if splits else base
         for folder in sorted(path for path in top.iterdir() if path.is_dir()):
-            label = _folder_label(folder, {**labels, **(classes or {})})
+            label = label_of(folder.name, {**labels, **(classes or {})}, str(folder))
             images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
             rows = [(path.relative_to(base).as_posix(), folder.name, label) for path in images]
             records += group_by_video(word.card.name, split, rows)
     digest = hashlib.sha256("\n".join(key for record in records for key in record.frames).encode())
     return Listing(tuple(records), ByteSource([base]), digest.hexdigest(), {"folder": str(base)})
-
-
-def _folder_label(folder: Path, meaning: Mapping[str, int]) -> int:
-    lowered = folder.name.lower()
-    if folder.name not in meaning and lowered.startswith(("real_", "fake_")):
-        return int(lowered.startswith("fake_"))
-    return label_of(folder.name, meaning, str(folder))
 
 
 def group_by_video(dataset: str, split: str, rows: Iterable[tuple[str, str, int]]) -> list[VideoRecord]:

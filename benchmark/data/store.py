@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -93,11 +93,7 @@ class StoreWriter:
         count = self._env.stat()["entries"]
         self._env.sync(True)
         self._env.close()
-        meta = {**self.meta, "version": 1, "count": count, "key_style": "slash"}
-        (self.partial / META_FILE).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n")
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.partial.replace(self.path)
+        give_name(self.partial, self.path, {**self.meta, "count": count, "key_style": "slash"})
 
     def abort(self) -> None:
         """Commit what is queued and leave the temporary folder for a later resume."""
@@ -112,6 +108,20 @@ class StoreWriter:
             self.close()
         else:
             self.abort()
+
+
+def give_name(partial: Path, path: Path, meta: Mapping[str, Any]) -> None:
+    """Write ``meta.json`` into a finished store and move it into place, over an older one.
+
+    Args:
+        partial: folder that was written to.
+        path: its name from now on.
+        meta: facts about the store; the format's version is added.
+    """
+    (partial / META_FILE).write_text(json.dumps({**meta, "version": 1}, indent=1, sort_keys=True) + "\n")
+    if path.exists():
+        shutil.rmtree(path)
+    partial.replace(path)
 
 
 class Store:

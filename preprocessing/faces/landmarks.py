@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +96,6 @@ class Predictor:
     def versions(self) -> Mapping[str, str]:
         """The dlib version."""
         return {"dlib": self._version}
-
-
-@lru_cache(maxsize=2)
-def build_predictor(path: str) -> Predictor:
-    """A predictor, loaded once per process."""
-    return Predictor(Path(path))
 
 
 def alignment_points(face: Face, points: np.ndarray | None) -> np.ndarray | None:

@@ -34,6 +34,7 @@ from typing import Any, ClassVar, Literal
 
 from benchmark.errors import DataError, did_you_mean
 from preprocessing.layouts.derived import Part
+from preprocessing.layouts.fsfm_tree import FsfmTree
 from preprocessing.video import FrameSource
 
 MAX_KEY_BYTES = 511  # LMDB's limit
@@ -115,21 +116,27 @@ class Layout(ABC):
 
     Class attributes:
         name: dataset folder in store keys, top key and file stem of the index.
+        home: page where the dataset is had, without ``https://``.
+        tree: a path a line of the raw tree expected, with a comment behind `` # `` where one is needed.
         classes: class strings to 0 (real) or 1 (fake), as ``benchmark.data.index.label_of`` reads them.
         levels: compression levels the release has; empty when it has none.
         official: (class, split) -> number of videos in the complete release, at each level. The split is ``all``
             where only the class's total is established.
-        frames: default frame rule (see ``preprocessing.video.FrameRule.parse``).
+        frames: default frame rule (see ``preprocessing.frame_rules.FrameRule.parse``).
         parts: further indexes over the same store, by file stem (``python -m preprocessing.layouts.derived INDEX``).
+        fsfm: names in FSFM's own tree of folders.
         crops_only: read the crops that DeepfakeBench left in ``frames/`` even if the videos are there.
     """
 
     name: str
+    home: ClassVar[str] = ""
+    tree: ClassVar[str] = ""
     classes: Mapping[str, int]
     levels: ClassVar[tuple[str, ...]] = ()
     official: ClassVar[Mapping[tuple[str, str], int]] = {}
     frames: ClassVar[str] = "32"
     parts: ClassVar[Mapping[str, Part]] = {}
+    fsfm: ClassVar[FsfmTree] = FsfmTree()
     crops_only: bool = False
 
     @abstractmethod

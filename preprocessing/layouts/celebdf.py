@@ -8,6 +8,7 @@ videos that FSFM's numbers use is a part (``Celeb-DF-v2-NYR``) over the same sto
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from benchmark.errors import DataError
 from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Layout, Remark
 from preprocessing.layouts.derived import Part
-from preprocessing.layouts.files import Found, absent, find_videos, place, present, read_list, without_suffix
+from preprocessing.layouts.files import Found, absent, each, find_videos, place, present, read_list, without_suffix
 
 TEST_LIST = "List_of_testing_videos.txt"
 HINT = "It comes with the dataset (github.com/yuezunli/celeb-deepfakeforensics) and decides what is test."
@@ -25,27 +26,32 @@ FAKE_FOLDER = "Celeb-synthesis"
 
 class _CelebDF(Layout):
     prefix: ClassVar[str]
+    home = "github.com/yuezunli/celeb-deepfakeforensics"
+    tree = """
+        Celeb-real/id0_0000.mp4
+        YouTube-real/00000.mp4
+        Celeb-synthesis/id0_id1_0000.mp4
+        List_of_testing_videos.txt  # decides what is test
+    """
 
     def find(self, root: Path, levels: Collection[str]) -> Iterator[Item | Remark]:
         """See ``Layout.find``."""
         folders, missing = present(self.name, root, (*REAL_FOLDERS, FAKE_FOLDER))
         yield from missing
         digits = read_test_list(root / TEST_LIST, self.name)
-        seen = set()
+        seen: set[str] = set()
+
+        def item(folder: str, found: Found) -> Item | Remark:
+            cls = self.cls(folder, found)
+            if cls not in self.classes:
+                return Remark("left out", place(found.path, root), f"'{cls}' is not a class of {self.name}")
+            key = "/".join((folder, *found.inner, found.name))
+            seen.add(key)
+            facts = {"list_digit": digits[key]} if key in digits else {}
+            return found.item(cls, "test" if key in digits else "train", folder, found.flat_name, facts)
+
         for folder in folders:
-            for found in find_videos(root, root / folder, crops_only=self.crops_only):
-                if isinstance(found, Remark):
-                    yield found
-                    continue
-                cls = self.cls(folder, found)
-                if cls not in self.classes:
-                    yield Remark("left out", place(found.path, root), f"'{cls}' is not a class of {self.name}")
-                    continue
-                key = "/".join((folder, *found.inner, found.name))
-                seen.add(key)
-                facts = {"list_digit": digits[key]} if key in digits else {}
-                split = "test" if key in digits else "train"
-                yield Item(cls, split, folder, found.flat_name, found.source, is_cropped=found.is_cropped, facts=facts)
+            yield from each(find_videos(root, root / folder, crops_only=self.crops_only), partial(item, folder))
         yield from absent(digits, seen, TEST_LIST)
 
     def cls(self, folder: str, found: Found) -> str:
@@ -79,6 +85,13 @@ class CelebDFPlus(_CelebDF):
     """Celeb-DF++: fakes of three kinds (face swap, reenactment, talking face) in a folder per method."""
 
     name = "Celeb-DF++"
+    home = "github.com/OUC-VAS/Celeb-DF-PP"
+    tree = """
+        Celeb-real/id0_0000.mp4
+        YouTube-real/00000.mp4
+        Celeb-synthesis/FaceSwap/METHOD/id0_id1_0000.mp4
+        List_of_testing_videos.txt  # decides what is test
+    """
     prefix = "CelebDF++"
     classes = {
         "CelebDF++_real": 0,

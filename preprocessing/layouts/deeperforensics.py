@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmark.errors import DataError, did_you_mean
 from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Layout, Remark
-from preprocessing.layouts.files import absent, find_videos, place, present, read_list
+from preprocessing.layouts.files import Found, absent, each, find_videos, place, present, read_list
 
 STANDARD = "end_to_end"
 HINT = "It comes with the dataset, in lists/splits."
@@ -23,6 +23,14 @@ class DeeperForensics(Layout):
     """DeeperForensics-1.0: face swaps by one method, split 7:1:2, and recordings of actors without a split."""
 
     name = "DeeperForensics-1.0"
+    home = "github.com/EndlessSora/DeeperForensics-1.0"
+    tree = """
+        manipulated_videos/end_to_end/000_M101.mp4  # another perturbation: --layout-option perturbation=NAME
+        source_videos/M101/light_left/anger/camera_up/M101_light_left_anger_camera_up.mp4
+        lists/splits/train.txt
+        lists/splits/val.txt
+        lists/splits/test.txt
+    """
     classes = {"DF_real": 0, "DF_fake": 1}
     official = {("DF_fake", "train"): 700, ("DF_fake", "val"): 100, ("DF_fake", "test"): 200}
 
@@ -37,15 +45,8 @@ class DeeperForensics(Layout):
         yield from missing
         if "manipulated_videos" in folders:
             yield from self._fakes(root)
-        for found in find_videos(root, root / "source_videos") if "source_videos" in folders else ():
-            if isinstance(found, Remark):
-                yield found
-            else:  # nested by actor, light, emotion and camera, with equal stems
-                facts = {"subject": found.inner[0]} if found.inner else {}
-                yield Item(
-                    "DF_real", "test", "source_videos", found.flat_name, found.source,
-                    is_cropped=found.is_cropped, facts=facts,
-                )  # fmt: skip
+        if "source_videos" in folders:
+            yield from each(find_videos(root, root / "source_videos"), _real)
 
     def _fakes(self, root: Path) -> Iterator[Item | Remark]:
         there = sorted(path.name for path in (root / "manipulated_videos").iterdir() if path.is_dir())
@@ -63,14 +64,19 @@ class DeeperForensics(Layout):
                 split_of[Path(line.replace("\\", "/")).stem] = split
         folder = f"manipulated_videos/{self.perturbation}"
         seen = set()
-        for found in find_videos(root, root / folder, crops_only=self.crops_only):
-            if isinstance(found, Remark):
-                yield found
-            elif found.name not in split_of:
-                yield Remark("left out", place(found.path, root), "no list in lists/splits names it")
-            else:
-                seen.add(found.name)
-                facts = {"perturbation": self.perturbation}
-                split = split_of[found.name]
-                yield Item("DF_fake", split, folder, found.name, found.source, is_cropped=found.is_cropped, facts=facts)
+
+        def item(found: Found) -> Item | Remark:
+            if found.name not in split_of:
+                return Remark("left out", place(found.path, root), "no list in lists/splits names it")
+            seen.add(found.name)
+            facts = {"perturbation": self.perturbation}
+            return found.item("DF_fake", split_of[found.name], folder, found.name, facts)
+
+        yield from each(find_videos(root, root / folder, crops_only=self.crops_only), item)
         yield from absent(split_of, seen, "lists/splits")
+
+
+def _real(found: Found) -> Item:
+    """Recordings are nested by actor, light, emotion and camera, with equal stems."""
+    facts = {"subject": found.inner[0]} if found.inner else {}
+    return found.item("DF_real", "test", "source_videos", found.flat_name, facts)

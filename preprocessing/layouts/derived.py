@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from loguru import logger
+
 from benchmark.data.index import label_of
 from benchmark.data.store import atomic_write_text
 from benchmark.errors import BenchmarkError, DataError
@@ -72,6 +74,7 @@ def write_derived(path: Path, classes: Mapping[str, Any], source: tuple[Path, st
     if not path.is_file() or path.read_text(encoding="utf-8") != text + "\n":
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(path, text + "\n")
+        logger.info("{}: index written from {}", path.stem, source[0])
     return path
 
 

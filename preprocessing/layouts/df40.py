@@ -63,6 +63,20 @@ class DF40(Layout):
     """DF40: 31 known methods on two domains and 9 unknown ones, ready crops; no val split."""
 
     name = "DF40"
+    home = "github.com/YZY-stack/DF40"
+    tree = """
+        DF40_train/simswap/frames/000_003/000.png
+        DF40/simswap/ff/frames/000_003/000.png
+        DF40/simswap/cdf/frames/id0_id1_0000/000.png
+        DF40/heygen/fake/v1/000.png  # the unknown methods bring their own reals
+        DF40/heygen/real/r1/000.png
+        FaceForensics++/original_sequences/youtube/c23/frames/000/000.png  # DeepfakeBench's crops: the reals of ff
+        FaceForensics++/train.json
+        FaceForensics++/val.json
+        FaceForensics++/test.json
+        Celeb-DF-v2/Celeb-real/frames/id0_0000/000.png  # and of cdf
+        Celeb-DF-v2/List_of_testing_videos.txt
+    """
     classes = {
         **dict.fromkeys(REALS.values(), 0),
         **{f"{method}_Real": 0 for method in UNKNOWN},

@@ -7,6 +7,7 @@ release, one ``dataset.json`` in the preview. A video's name is its stem, as in 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from benchmark.errors import DataError
 from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Layout, Remark, natural
 from preprocessing.layouts.files import (
+    Found,
     absent,
     by_label,
+    each,
     find_videos,
     place,
     present,
@@ -23,6 +26,7 @@ from preprocessing.layouts.files import (
     read_table,
     without_suffix,
 )  # fmt: skip
+from preprocessing.layouts.fsfm_tree import FsfmTree, own_name
 
 LABELS = {"0": 0, "1": 1}
 TRAIN_LABELS = {"REAL": 0, "FAKE": 1, "real": 0, "fake": 1}
@@ -34,8 +38,16 @@ class DFDC(Layout):
     """Deepfake Detection Challenge: 5,000 test videos and up to 50 parts of training videos; no val split."""
 
     name = "DFDC"
+    home = "ai.meta.com/datasets/dfdc"
+    tree = """
+        test/labels.csv  # filename,label
+        test/aassnaulhq.mp4  # any sub-folders
+        train/dfdc_train_part_0/metadata.json
+        train/dfdc_train_part_0/owxbbpjpch.mp4
+    """
     classes = {"DFDC_Real": 0, "DFDC_Fake": 1}
     official = {("DFDC_Real", "test"): 2500, ("DFDC_Fake", "test"): 2500}
+    fsfm = FsfmTree(video=own_name)
 
     def find(self, root: Path, levels: Collection[str]) -> Iterator[Item | Remark]:
         """See ``Layout.find``."""
@@ -64,16 +76,16 @@ class DFDC(Layout):
         self, root: Path, folder: str, split: str, known: Mapping[str, tuple[int, dict[str, Any]]]
     ) -> Iterator[Item | Remark]:
         seen = set()
-        for found in find_videos(root, root / folder, crops_only=self.crops_only, ignore={".json", ".csv"}):
-            if isinstance(found, Remark):
-                yield found
-            elif found.name not in known:
-                yield Remark("left out", place(found.path, root), "the list of labels does not name it")
-            else:
-                seen.add(found.name)
-                label, facts = known[found.name]
-                cls = ("DFDC_Real", "DFDC_Fake")[label]
-                yield Item(cls, split, folder, found.name, found.source, is_cropped=found.is_cropped, facts=facts)
+
+        def item(found: Found) -> Item | Remark:
+            if found.name not in known:
+                return Remark("left out", place(found.path, root), "the list of labels does not name it")
+            seen.add(found.name)
+            label, facts = known[found.name]
+            return found.item(("DFDC_Real", "DFDC_Fake")[label], split, folder, found.name, facts)
+
+        ignore = {".json", ".csv"}
+        yield from each(find_videos(root, root / folder, crops_only=self.crops_only, ignore=ignore), item)
         yield from absent(known, seen, f"{folder}'s list")
 
 
@@ -82,6 +94,13 @@ class DFDCP(Layout):
     """Deepfake Detection Challenge preview: real videos and two methods, train and test by dataset.json."""
 
     name = "DFDCP"
+    home = "ai.meta.com/datasets/dfdc"
+    tree = """
+        dataset.json  # labels and sets
+        original_videos/643/643_A_001.mp4
+        method_A/643/1229/643_1229_A_001.mp4
+        method_B/643/1229/643_1229_B_001.mp4
+    """
     classes = {"DFDCP_Real": 0, "DFDCP_FakeA": 1, "DFDCP_FakeB": 1}
     folders = {"original_videos": "DFDCP_Real", "method_A": "DFDCP_FakeA", "method_B": "DFDCP_FakeB"}
 
@@ -95,28 +114,24 @@ class DFDCP(Layout):
         if len(by_stem) < len(entries):
             raise DataError(f"{path}: two videos of one class have the same file name, so their names would clash.")
         seen = set()
+
+        def item(folder: str, found: Found) -> Item | Remark:
+            seen.add((folder, found.name))
+            entry = by_stem.get((folder, found.name), {})
+            reason = self._refuse(entry, self.folders[folder], f"{path}, {found.name}")
+            if reason:
+                return Remark("left out", place(found.path, root), reason)
+            facts = {key: entry[key] for key in ("target_id", "swapped_id") if entry.get(key)}
+            return found.item(self.folders[folder], entry["set"], folder, found.name, facts)
+
         for folder in folders:
-            for found in find_videos(root, root / folder, crops_only=self.crops_only):
-                if isinstance(found, Remark):
-                    yield found
-                    continue
-                seen.add((folder, found.name))
-                entry = by_stem.get((folder, found.name))
-                cls = self.folders[folder]
-                reason = self._refuse(entry, cls, f"{path}, {found.name}")
-                if reason:
-                    yield Remark("left out", place(found.path, root), reason)
-                    continue
-                assert entry is not None
-                facts = {key: entry[key] for key in ("target_id", "swapped_id") if entry.get(key)}
-                split = entry["set"]
-                yield Item(cls, split, folder, found.name, found.source, is_cropped=found.is_cropped, facts=facts)
+            yield from each(find_videos(root, root / folder, crops_only=self.crops_only), partial(item, folder))
         listed = {"/".join(key): key for key in by_stem}
         yield from absent(listed, {"/".join(key) for key in seen}, "dataset.json")
 
-    def _refuse(self, entry: Mapping[str, Any] | None, cls: str, where: str) -> str:
+    def _refuse(self, entry: Mapping[str, Any], cls: str, where: str) -> str:
         """Why a video cannot be used, or an empty string."""
-        if entry is None:
+        if not entry:
             return "dataset.json does not name it"
         if by_label(entry.get("label"), TRAIN_LABELS, where) != self.classes[cls]:
             return f"dataset.json calls it {entry['label']}, but its folder says {cls}"

@@ -8,14 +8,23 @@ are JPEG and part PNG; the file's own format is kept as a fact, because it can g
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Layout, Remark
-from preprocessing.layouts.files import find_images, present
+from preprocessing.layouts.files import Found, each, find_images, present
+from preprocessing.layouts.fsfm_tree import Entry, FsfmTree, own_name
 
 SPLITS = ("train", "val", "test")
 KINDS = ("T2I", "I2I", "FS", "FE")
+
+
+def _folders(entry: Entry) -> tuple[str, ...]:
+    """FSFM has a tree per kind, each with all the real images in it."""
+    kinds = KINDS if entry.cls == "DiFF_real" else (entry.cls.split("_")[1],)
+    cls = "real" if entry.cls == "DiFF_real" else "fake"
+    return tuple(f"{entry.split}_subsets/{kind}/{entry.split}/{cls}" for kind in kinds)
 
 
 @LAYOUTS.register("DiFF")
@@ -23,8 +32,14 @@ class DiFF(Layout):
     """DiFF: text-to-image, image-to-image, face swapping and face editing by diffusion, with shared real images."""
 
     name = "DiFF"
+    home = "github.com/xaCheng1996/DiFF"
+    tree = """
+        test/T2I/SDXL/a.png  # I2I, FS, FE alike; train, val and test
+        DiFF_real/test/b.jpg
+    """
     classes = {"DiFF_real": 0, **{f"DiFF_{kind}_fake": 1 for kind in KINDS}}
     frames = "all"
+    fsfm = FsfmTree(video=own_name, stem=lambda entry, number, position: entry.video, folders=_folders)
     folders = {
         **{f"{split}/{kind}": (f"DiFF_{kind}_fake", split) for split in SPLITS for kind in KINDS},
         **{f"DiFF_real/{split}": ("DiFF_real", split) for split in SPLITS},
@@ -35,13 +50,12 @@ class DiFF(Layout):
         folders, missing = present(self.name, root, self.folders)
         yield from missing
         for folder in folders:
-            cls, split = self.folders[folder]
-            for found in find_images(root, root / folder):
-                if isinstance(found, Remark):
-                    yield found
-                    continue
-                name = "_".join((*found.inner, found.path.name)).replace(".", "_")  # a.jpg and a.png are two images
-                facts = {"format": found.path.suffix.lower().lstrip(".")}
-                if found.inner:
-                    facts["method"] = found.inner[0]
-                yield Item(cls, split, folder, name, found.source, facts=facts)
+            yield from each(find_images(root, root / folder), partial(self._item, folder))
+
+    def _item(self, folder: str, found: Found) -> Item:
+        cls, split = self.folders[folder]
+        name = "_".join((*found.inner, found.path.name)).replace(".", "_")  # a.jpg and a.png are two images
+        facts = {"format": found.path.suffix.lower().lstrip(".")}
+        if found.inner:
+            facts["method"] = found.inner[0]
+        return found.item(cls, split, folder, name, facts)

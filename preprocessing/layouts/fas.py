@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from preprocessing.frame_rules import FAS_PAIR
 from preprocessing.layouts.base import Item, Layout, Remark
 from preprocessing.layouts.few_shot import SPLIT_OF_PARTITION, shots
-from preprocessing.layouts.files import Found, find_images, find_videos, place, present
+from preprocessing.layouts.files import Found, each, find_images, find_videos, place, present
+from preprocessing.layouts.fsfm_tree import FsfmTree, own_name
 from preprocessing.video import FrameSource, ImageFiles
 
 
@@ -26,7 +29,12 @@ class Domain(Layout):
     """
 
     domain: ClassVar[str]
-    frames = "2"
+    frames = FAS_PAIR
+    fsfm = FsfmTree(
+        video=own_name,
+        stem=lambda entry, number, position: f"{entry.video}_frame{position}",
+        folders=lambda entry: (f"frame/{entry.facts['domain']}/{entry.folder}",),
+    )
 
     def find(self, root: Path, levels: Collection[str]) -> Iterator[Item | Remark]:
         """See ``Layout.find``."""
@@ -85,13 +93,15 @@ class PartitionedDomain(Domain):
         yield from missing
         for partition, folder in self.partitions.items():
             ignore = {".face", ".txt", ".facebox"}
-            for found in find_videos(root, root / folder, ignore=ignore) if folder in there else ():
-                known = found if isinstance(found, Remark) else self.read_name(found)
-                if isinstance(known, tuple):
-                    assert isinstance(found, Found)
-                    yield self.item(partition, known[1], known[0], found.source, is_cropped=found.is_cropped)
-                else:
-                    yield known
+            if folder in there:
+                yield from each(find_videos(root, root / folder, ignore=ignore), partial(self._raw_item, partition))
+
+    def _raw_item(self, partition: str, found: Found) -> Item | Remark:
+        known = self.read_name(found)
+        if isinstance(known, Remark):
+            return known
+        name, is_attack = known
+        return self.item(partition, is_attack, name, found.source, is_cropped=found.is_cropped)
 
     def read_name(self, found: Found) -> tuple[str, bool] | Remark:
         """Name of a raw video and whether it is an attack, or a remark that it cannot be used."""

@@ -17,6 +17,8 @@ from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Layout, Remark, list_files
 from preprocessing.layouts.derived import Part
 from preprocessing.layouts.files import Found, find_videos
+from preprocessing.layouts.fsfm_tree import FsfmTree, last_folder, own_name
+from preprocessing.layouts.pretraining import ready_images
 from preprocessing.video import VIDEO_SUFFIXES, VideoFile
 
 SPLIT_SIZES = {"train": 720, "val": 140, "test": 140}  # 360, 70 and 70 pairs of videos
@@ -94,6 +96,15 @@ class FaceForensics(_Family):
     """FaceForensics++: real videos, five manipulations (FaceShifter included), raw / c23 / c40."""
 
     name = "FaceForensics++"
+    home = "github.com/ondyari/FaceForensics"
+    tree = """
+        original_sequences/youtube/c23/videos/000.mp4  # levels: raw, c23, c40
+        manipulated_sequences/Deepfakes/c23/videos/000_003.mp4  # Face2Face, FaceSwap, NeuralTextures, FaceShifter alike
+        manipulated_sequences/Deepfakes/masks/videos/000_003.mp4  # masks, where you have them
+        dataset/splits/train.json  # the official lists of pairs; DeepfakeBench's copy has them in the root
+        dataset/splits/val.json
+        dataset/splits/test.json
+    """
     folders = FOLDERS
     classes = {cls: int(cls != "FF-real") for cls in FOLDERS}
     official = {(cls, split): size for cls in FOLDERS for split, size in SPLIT_SIZES.items()}
@@ -101,6 +112,11 @@ class FaceForensics(_Family):
         **{cls: Part(classes=("FF-real", cls)) for cls in ("FF-DF", "FF-F2F", "FF-FS", "FF-NT")},
         "FaceShifter": Part(classes=("FF-real", "FF-FH", "FF-SH")),
     }
+    fsfm = FsfmTree(
+        {"FF-real": "real_youtube", **dict.fromkeys(("FF-DF", "FF-F2F", "FF-FS", "FF-NT"), "fake_four")},
+        left_out=("FF-FH",),
+        video=last_folder,
+    )
 
 
 @LAYOUTS.register("FF++_o")
@@ -108,10 +124,29 @@ class FaceForensicsOriginals(_Family):
     """The real videos of FaceForensics++ for pre-training: 128 frames each; train is its train and val together."""
 
     name = "FF++_o"
+    home = "github.com/ondyari/FaceForensics"
+    tree = """
+        original_sequences/youtube/c23/videos/000.mp4
+        dataset/splits/train.json  # the official lists of pairs; DeepfakeBench's copy has them in the root
+        dataset/splits/val.json
+        dataset/splits/test.json
+    """
     folders = {"FF-real": FOLDERS["FF-real"]}
     classes = {"FF-real": 0}
     official = {("FF-real", "train"): 860, ("FF-real", "test"): 140}
     frames = "128"
+    fsfm = FsfmTree(video=own_name, folders=lambda entry: (f"{entry.level}/{entry.split}",), is_for_pretraining=True)
+
+    def find(self, root: Path, levels: Collection[str]) -> Iterator[Item | Remark]:
+        """See ``Layout.find``; FSFM's ``LEVEL/images`` and ``LEVEL/parsing_maps`` are read too."""
+        ready = [
+            level for level in self.levels if (root / level / "images").is_dir() and (not levels or level in levels)
+        ]
+        for level in ready:
+            pattern = r"(?P<video>\d{3})_(?P<image>frame_\d+)"
+            yield from ready_images(root, f"{level}/images", "FF-real", pattern, level=level)
+        if not ready:
+            yield from super().find(root, levels)
 
     def splits(self, root: Path) -> Mapping[str, str]:
         """FSFM pre-trains on train and val; test stays out of it."""
@@ -123,12 +158,19 @@ class DeepFakeDetection(_Family):
     """DeepFakeDetection (Google and Jigsaw), in the folders of FaceForensics++; every video is for testing."""
 
     name = "DeepFakeDetection"
+    home = "github.com/ondyari/FaceForensics"
+    tree = """
+        original_sequences/actors/raw/videos/01__exit_phone_room.mp4
+        manipulated_sequences/DeepFakeDetection/raw/videos/01_02__exit_phone_room__YVGY8LOK.mp4
+        manipulated_sequences/DeepFakeDetection/masks/videos/01_02__exit_phone_room__YVGY8LOK.mp4
+    """
     folders = {
         "DFD_real": "original_sequences/actors",
         "DFD_fake": "manipulated_sequences/DeepFakeDetection",
     }
     classes = {"DFD_real": 0, "DFD_fake": 1}
     official = {("DFD_real", "test"): 363, ("DFD_fake", "test"): 3068}
+    fsfm = FsfmTree({"DFD_real": "real_actors", "DFD_fake": "fake_DeepFakeDetection"}, video=last_folder)
 
     def splits(self, root: Path) -> None:
         """No official split."""

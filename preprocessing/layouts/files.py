@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmark.errors import DataError
-from preprocessing.layouts.base import Remark, list_files
+from preprocessing.layouts.base import Item, Remark, list_files
 from preprocessing.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FrameSource, ImageFiles, VideoFile
 
 CROP_FOLDER = "frames"
@@ -40,6 +40,15 @@ class Found:
     def flat_name(self) -> str:
         """Folders and name joined by underscores: stays unique where equal stems lie in nested folders."""
         return "_".join((*self.inner, self.name))
+
+    def item(self, cls: str, split: str, folder: str, video: str, facts: Mapping[str, Any] | None = None) -> Item:
+        """An item of a dataset without compression levels and masks; ``facts`` as in ``Item``."""
+        return Item(cls, split, folder, video, self.source, is_cropped=self.is_cropped, facts=facts or {})
+
+
+def each(found: Iterable[Found | Remark], make: Callable[[Found], Item | Remark]) -> Iterator[Item | Remark]:
+    """What ``make`` says about everything found; remarks pass through."""
+    return (entry if isinstance(entry, Remark) else make(entry) for entry in found)
 
 
 def place(path: Path, root: Path) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from benchmark.data.index import SPLITS, label_of
+from benchmark.data.readers import video_name
 from benchmark.errors import DataError
 from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Layout, Remark, list_files
@@ -27,13 +28,26 @@ CLASSES = ("real", "fake")
 
 @LAYOUTS.register("folder")
 class Folder(Layout):
-    """Class folders, or files named by a table labels.csv with path and label."""
+    """Class folders, or files named by a table labels.csv with path and label.
+
+    Args:
+        name: what the dataset is called.
+        crops: 1 says that images in class folders are face crops already; those named ``VIDEO_frame_NUMBER`` (FSFM's
+            trees) are one video.
+    """
 
     name = "folder"
+    home = "your own files"
+    tree = """
+        train/real/a.mp4  # without train, val, test folders everything is test
+        train/my_fake/clip/0.png  # a sub-folder of images is one video
+        test/fake_four/b.png
+    """
     classes: Mapping[str, int] = {"real": 0, "fake": 1}
 
-    def __init__(self, name: str = "folder") -> None:
+    def __init__(self, name: str = "folder", crops: int = 0) -> None:
         self.name = name
+        self.has_crops = bool(crops)
 
     def find(self, root: Path, levels: Collection[str]) -> Iterator[Item | Remark]:
         """See ``Layout.find``."""
@@ -55,12 +69,17 @@ class Folder(Layout):
                 yield found
             else:
                 yield Item(path.name, split, folder, found.flat_name, found.source, is_cropped=found.is_cropped)
+        videos: dict[str, list[Path]] = {}
         for image, reason in list_files(path, IMAGE_SUFFIXES):
             if not reason:
-                yield Item(path.name, split, folder, image.name.replace(".", "_"), ImageFiles((image,)))
+                is_frame = self.has_crops and "_frame_" in image.name
+                name = video_name(image.name) if is_frame else image.name.replace(".", "_")
+                videos.setdefault(name, []).append(image)
+        for name, images in videos.items():
+            yield Item(path.name, split, folder, name, ImageFiles(tuple(images)), is_cropped=self.has_crops)
         for frames in find_image_folders(root, path, ignore=VIDEO_SUFFIXES):
             if not isinstance(frames, Remark) and "frames" not in frames.inner:
-                yield Item(path.name, split, folder, frames.flat_name, frames.source)
+                yield Item(path.name, split, folder, frames.flat_name, frames.source, is_cropped=self.has_crops)
 
     def _from_table(self, root: Path) -> Iterator[Item | Remark]:
         table = root / TABLE

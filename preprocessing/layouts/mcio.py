@@ -13,7 +13,8 @@ from benchmark.errors import DataError
 from benchmark.registry import LAYOUTS
 from preprocessing.layouts.base import Item, Remark
 from preprocessing.layouts.fas import Domain, PartitionedDomain, first
-from preprocessing.layouts.files import Found, absent, find_images, find_videos, place, present, read_list
+from preprocessing.layouts.files import Found, absent, each, find_images, find_videos, place, present, read_list
+from preprocessing.layouts.fsfm_tree import FsfmTree
 
 HINT = "It comes with the dataset and decides what is train and what is test."
 CLIENT = r"client(\d{3})"
@@ -24,6 +25,13 @@ class MSU(Domain):
     """MSU-MFSD: 70 live and 210 attack videos by laptop and Android phone."""
 
     name = "MSU-MFSD"
+    home = "www.cse.msu.edu/rgroups/biometrics"
+    tree = """
+        scene01/real/real_client001_android_SD_scene01.mp4
+        scene01/attack/attack_client001_android_SD_ipad_video_scene01.mp4
+        train_sub_list.txt  # subjects' numbers
+        test_sub_list.txt
+    """
     domain = "msu"
     classes = {"msu_live": 0, "msu_spoof": 1}
     official = {("msu_live", "all"): 70, ("msu_spoof", "all"): 210}
@@ -37,17 +45,16 @@ class MSU(Domain):
                 if not line.isdecimal():
                     raise DataError(f"{path}: expected a subject's number a line, found '{line[:80]}'.")
                 partition_of[int(line)] = partition
-        for found in find_videos(root, root, ignore={".face", ".txt", ".pdf"}):
-            if isinstance(found, Remark):
-                yield found
-                continue
+
+        def item(found: Found) -> Item | Remark:
             subject = int(first(CLIENT, found.name) or -1)
             kind = next((part for part in found.inner if part in ("real", "attack")), None)
             if kind is None or subject not in partition_of:
                 reason = "its subject is in neither list" if kind else "not in a folder real or attack"
-                yield Remark("left out", place(found.path, root), reason)
-            else:
-                yield self.item(partition_of[subject], kind == "attack", found.name, found.source)
+                return Remark("left out", place(found.path, root), reason)
+            return self.item(partition_of[subject], kind == "attack", found.name, found.source)
+
+        yield from each(find_videos(root, root, ignore={".face", ".txt", ".pdf"}), item)
 
     def facts(self, name: str, is_attack: bool, partition: str) -> dict[str, Any]:
         """See ``Domain.facts``."""
@@ -59,6 +66,11 @@ class CASIA(PartitionedDomain):
     """CASIA-FASD: 50 subjects, 3 live and 9 attack videos each (warped photo, cut photo, video)."""
 
     name = "CASIA-FASD"
+    home = "www.cbsr.ia.ac.cn"
+    tree = """
+        train_release/1/1.avi  # 1, 2, HR_1 are live, the others attacks
+        test_release/1/HR_4.avi
+    """
     domain = "casia"
     classes = {"casia_live": 0, "casia_spoof": 1}
     official = {("casia_live", "all"): 150, ("casia_spoof", "all"): 450}
@@ -87,6 +99,13 @@ class ReplayAttack(PartitionedDomain):
     """Replay-Attack: 140 live and 700 attack videos in train and test; devel is val, enrolment is not used."""
 
     name = "Replay-Attack"
+    home = "www.idiap.ch/en/scientific-research/data/replayattack"
+    tree = """
+        train/real/client001_session01_webcam_authenticate_adverse_1.mov
+        train/attack/fixed/attack_highdef_client001_session01_highdef_photo_adverse.mov
+        devel/real/client003_session01_webcam_authenticate_adverse_1.mov
+        test/attack/hand/attack_print_client009_session01_highdef_photo_adverse.mov
+    """
     domain = "replay"
     classes = {"replay_live": 0, "replay_spoof": 1}
     official = {("replay_live", "all"): 140, ("replay_spoof", "all"): 700}
@@ -111,6 +130,12 @@ class OULU(PartitionedDomain):
     """OULU-NPU: 720 live and 2,880 attack videos in train and test by six phones; Dev_files is val."""
 
     name = "OULU-NPU"
+    home = "sites.google.com/site/oulunpudatabase"
+    tree = """
+        Train_files/1_1_01_1.avi  # the last number: 1 is live
+        Dev_files/1_1_21_2.avi
+        Test_files/1_1_36_5.avi
+    """
     domain = "oulu"
     classes = {"oulu_live": 0, "oulu_spoof": 1}
     official = {("oulu_live", "all"): 720, ("oulu_spoof", "all"): 2880}
@@ -134,9 +159,22 @@ class CelebASpoof(Domain):
     """CelebA-Spoof: photographs; the fourth source of MCIO is a list of 40,000 live and 40,000 attack images of it."""
 
     name = "CelebA-Spoof"
+    home = "github.com/ZhangYuanhan-AI/CelebA-Spoof"
+    tree = """
+        Data/train/563/spoof/348234.jpg
+        Data/train/563/live/096546.jpg
+        Data/test/10001/live/494405.png
+        txt/celeb_real_train.txt  # the lists of few_shot_fas; without them everything is taken
+        txt/celeb_fake_train.txt
+    """
     domain = "celeb"
     classes = {"celeb_live": 0, "celeb_spoof": 1}
+    official = {("celeb_live", "all"): 40000, ("celeb_spoof", "all"): 40000}
     frames = "all"
+    fsfm = FsfmTree(
+        stem=lambda entry, number, position: entry.video,
+        folders=lambda entry: (f"frame/celeb/{entry.folder.rpartition('/')[2]}",),
+    )
 
     def raw(self, root: Path) -> Iterator[Item | Remark]:
         """``Data/{train,test}/ID/{live,spoof}/NUMBER.jpg``; what ``txt/celeb_*_train.txt`` lists, if it is there."""

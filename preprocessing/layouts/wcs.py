@@ -48,8 +48,17 @@ class WMCA(_ListedImages):
     """WMCA: colour frames out of HDF5 recordings (needs h5py)."""
 
     name = "WMCA"
+    home = "www.idiap.ch/en/scientific-research/data/wmca"
+    tree = """
+        23.05.18/012_06_000_0_00.hdf5  # recordings; needs pip install h5py
+        txt/wmca_real_train.txt
+        txt/wmca_real_test.txt
+        txt/wmca_fake_train.txt
+        txt/wmca_fake_test.txt
+    """
     domain = "wmca"
     classes = {"wmca_live": 0, "wmca_spoof": 1}
+    official = {("wmca_live", "test"): 3460, ("wmca_spoof", "test"): 5470}
 
     def sources(self, root: Path, names: Collection[str]) -> dict[str, FrameSource]:
         """``DATE_REST_NN.jpg`` is frame ``Frame_NN`` (two digits) of ``DATE/REST.hdf5``."""
@@ -69,8 +78,20 @@ class CeFA(_ListedImages):
     """CASIA-SURF CeFA: ten equidistant colour frames of each recording, three ethnicities."""
 
     name = "CeFA"
+    home = "sites.google.com/qq.com/face-anti-spoofing"
+    tree = """
+        AF/AF-213/1_213_1_1_1/profile/0001.jpg
+        txt/cefa_real_train.txt
+        txt/cefa_real_test.txt
+        txt/cefa_fake_train.txt
+        txt/cefa_fake_test.txt
+    """
     domain = "cefa"
     classes = {"cefa_live": 0, "cefa_spoof": 1}
+    official = {
+        ("cefa_live", "train"): 12010, ("cefa_spoof", "train"): 36010,
+        ("cefa_live", "test"): 2990, ("cefa_spoof", "test"): 8990,
+    }  # fmt: skip
     races = {"1": "AF", "2": "CA", "3": "EA"}
 
     def sources(self, root: Path, names: Collection[str]) -> dict[str, FrameSource]:
@@ -96,8 +117,21 @@ class SURF(_ListedImages):
     """CASIA-SURF: colour images of its training and validation parts."""
 
     name = "CASIA-SURF"
+    home = "sites.google.com/qq.com/face-anti-spoofing"
+    tree = """
+        Training/real_part/CLKJ_AS0005/real.rssdk/color/31.jpg
+        Val/0006/006102-color.jpg
+        txt/surf_real_train.txt
+        txt/surf_real_test.txt
+        txt/surf_fake_train.txt
+        txt/surf_fake_test.txt
+    """
     domain = "surf"
     classes = {"surf_live": 0, "surf_spoof": 1}
+    official = {
+        ("surf_live", "train"): 26410, ("surf_spoof", "train"): 60586,
+        ("surf_live", "test"): 2984, ("surf_spoof", "test"): 6604,
+    }  # fmt: skip
 
     def sources(self, root: Path, names: Collection[str]) -> dict[str, FrameSource]:
         """A listed name is the image's path with ``/`` replaced by ``_``; paths hold underscores of their own."""

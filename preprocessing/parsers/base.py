@@ -5,13 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-
-from benchmark.errors import ConfigError
-from benchmark.registry import FACE_PARSERS
 
 CLASSES = (
     "background", "skin", "right_brow", "left_brow", "right_eye", "left_eye",
@@ -28,11 +24,13 @@ class FrameName:
         folder: ``Item.folder``.
         video: ``Item.video``.
         number: frame number.
+        image: stem of the image file behind the number, for items whose images have names of their own.
     """
 
     folder: str
     video: str
     number: int
+    image: str = ""
 
 
 class FaceParser(ABC):
@@ -66,19 +64,3 @@ class FaceParser(ABC):
     def versions(self) -> Mapping[str, str]:
         """Versions of the libraries that decide the map."""
         return {}
-
-
-@lru_cache(maxsize=2)
-def build_parser(name: str, options: tuple[tuple[str, Any], ...] = ()) -> FaceParser:
-    """A registered face parser; made once per process.
-
-    Raises:
-        RegistryError: unknown name, or its package is not installed.
-        ConfigError: an option the parser does not have.
-    """
-    maker = FACE_PARSERS.get(name)
-    try:
-        parser: FaceParser = maker(**dict(options))
-    except TypeError as error:
-        raise ConfigError(f"Face parser '{name}' does not take these options ({error}).") from error
-    return parser

@@ -5,13 +5,14 @@ For frame 12 of video ``519`` in folder ``original_sequences/youtube/c23`` these
 
     original_sequences/youtube/c23/519/012   519_frame_12   519/012   519/12   original_sequences_youtube_c23_519   519
 
-The last two are for still images only (frame 0). A map keeps its values; with ``--size 224`` also its size.
+The last two are for still images only (frame 0); items that are folders of named images (VGGFace2, YouTubeFaces) are
+looked up by the image's own name too: ``train_n000002_0001_01``. A map keeps its values; with ``--size 224`` also its
+size.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ class ImportedMaps(FaceParser):
 def _stems(name: FrameName) -> Iterator[str]:
     yield f"{name.folder}/{name.video}/{name.number:03d}"
     yield f"{name.video}_frame_{name.number}"
+    if name.image:
+        yield f"{name.video}_{name.image}"
     yield f"{name.video}/{name.number:03d}"
     yield f"{name.video}/{name.number}"
     if name.number == 0:
@@ -69,34 +72,18 @@ def _stems(name: FrameName) -> Iterator[str]:
 
 
 def read_map(path: Path) -> np.ndarray:
-    """A parsing map from a file.
+    """A parsing map from a ``.npy`` or ``.png`` file.
 
     Returns:
         (h, w) uint8 ids.
 
     Raises:
-        DataError: not an array (1, h, w) or (h, w) of whole numbers from 0 to 10.
+        DataError: not a map (see ``decode_map``) of whole numbers from 0 to 10.
     """
-    content = path.read_bytes()
-    if path.suffix == ".png":
-        values = decode_map(content, str(path))
-    else:
-        try:
-            values = np.load(io.BytesIO(content), allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise DataError(f"{path}: not a readable .npy file ({error}).") from error
-    if values.ndim == 3 and values.shape[0] == 1:
-        values = values[0]
-    if values.ndim != 2 or values.dtype.kind not in "iu" or not _are_ids(values):
-        raise DataError(
-            f"{path}: expected class ids 0 to {len(CLASSES) - 1} of shape (1, H, W) or (H, W), found "
-            f"{values.dtype} {values.shape} from {values.min(initial=0)} to {values.max(initial=0)}."
-        )
-    return values.astype(np.uint8)
-
-
-def _are_ids(values: np.ndarray) -> bool:
-    return values.size > 0 and values.min() >= 0 and values.max() < len(CLASSES)
+    values = decode_map(path.read_bytes(), str(path))
+    if values.max() >= len(CLASSES):
+        raise DataError(f"{path}: expected class ids 0 to {len(CLASSES) - 1}, found {values.max()}.")
+    return values
 
 
 def _listing_hash(folder: Path) -> str:

@@ -109,7 +109,7 @@ def _forehead(points: np.ndarray, up: np.ndarray) -> np.ndarray:
     """Edge of the forehead from the left temple to the right one."""
     if len(points) == 81:
         edge = points[_FOREHEAD]
-        along = (edge - points[27]) @ np.array([up[1], -up[0]])  # the 13 points come in no fixed order
+        along = (edge - points[27]) @ np.array([up[1], -up[0]])  # the model does not number them along the edge
         return edge[np.argsort(along)]
     left, right = points[16], points[0]
     middle, half = (left + right) / 2, (left - right) / 2

@@ -192,6 +192,32 @@ def test_flip_sends_each_landmark_to_its_partner(points: int) -> None:
     np.testing.assert_allclose(np.asarray(flip_sample(flipped).landmarks)[0], before, atol=1e-5)
 
 
+def test_mirroring_a_symmetric_face_gives_the_same_face() -> None:
+    """A face that is its own mirror image, point by point, shows every wrong partner.
+
+    The 13 points of the 81-point model run along the forehead in the order 77 75 76 68 69 70 71 80 72 73 79 74 78
+    (Shiohara and Yamasaki, CVPR 2022, reorder them so before blending).
+    """
+    angles = np.linspace(np.pi, 0, 17)
+    x = {index: np.cos(angle) for index, angle in enumerate(angles)}
+    x |= dict(zip(range(17, 27), np.linspace(-0.7, 0.7, 10), strict=True))
+    x |= dict.fromkeys(range(27, 31), 0.0) | dict(zip(range(31, 36), np.linspace(-0.2, 0.2, 5), strict=True))
+    for first, middle in ((36, -0.4), (42, 0.4)):
+        x |= {first + k: middle + dx for k, dx in enumerate((-0.2, -0.1, 0.1, 0.2, 0.1, -0.1))}
+    lips = (-0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.2, 0.1, 0, -0.1, -0.2)
+    x |= {48 + k: dx for k, dx in enumerate(lips)}
+    x |= {60 + k: dx for k, dx in enumerate((-0.2, -0.1, 0, 0.1, 0.2, 0.1, 0, -0.1))}
+    x |= dict(zip((77, 75, 76, 68, 69, 70, 71, 80, 72, 73, 79, 74, 78), np.linspace(-0.9, 0.9, 13), strict=True))
+    rows = {36: 1, 37: 2, 38: 2, 39: 1, 40: 3, 41: 3} | {42: 1, 43: 2, 44: 2, 45: 1, 46: 3, 47: 3}
+    rows |= {48 + k: 10 + abs(3 - k) if k < 7 else 20 + abs(9 - k) for k in range(12)}
+    rows |= {60 + k: 30 + abs(2 - k) if k < 5 else 40 + abs(6 - k) for k in range(8)}
+    face = np.array([(40 + 30 * x[k] - 0.5, rows.get(k, 50)) for k in range(81)], np.float32)
+    for count in (68, 81):
+        sample = sample_of(1, points=count)
+        sample.landmarks = [face[:count]]
+        np.testing.assert_allclose(np.asarray(flip_sample(sample).landmarks)[0], face[:count], atol=1e-4)
+
+
 def test_flip_refuses_landmarks_it_does_not_know() -> None:
     with pytest.raises(DataError, match="106 points"):
         flip_sample(sample_of(1, points=106))

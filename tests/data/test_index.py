@@ -182,6 +182,43 @@ def test_frames_are_sorted_by_number_with_their_facts(read):
     assert record.extra == {"numbers": (0, 3, 20, 100, 1024)}
 
 
+def test_all_that_prepare_writes_is_read(read):
+    matrices = [[1, 0, 5, 0, 1, 6], [2, 0, 7, 0, 2, 8]]
+    facts, source = {"identity": "7", "attack": "print"}, {"file": "a.mp4", "bytes": 12}
+    record = {
+        "label": "D_real",
+        "frames": ["D/2.png", "D/1.png"],
+        "matrices": matrices,
+        "facts": facts,
+        "source": source,
+    }
+    extra = read({"D": {"D_real": {"test": {"v": record}}}}).records[0].extra
+    assert extra == {"matrices": (matrices[1], matrices[0]), "facts": facts, "source": source}
+
+
+def test_reals_listed_once_per_method_are_one_video(read):
+    """DF40 lists its real videos under every method; with one label string they would get one id several times."""
+
+    def real(*frames: str) -> dict:
+        return {"label": "FSAll_Real", "frames": list(frames)}
+
+    index = read(
+        {
+            "FSAll": {
+                "fsgan_Real": {"test": {"000": real("F/000/1.png"), "001": real("F/001/1.png")}},
+                "simswap_Real": {"test": {"000": real("F/000/1.png"), "all": real("F/x/1.png")}},
+                "e4s_Real": {"test": {"all": real("F/y/1.png")}, "train": {"000": real("F/000/1.png")}},
+            }
+        }
+    )
+    ids = [(record.split, record.video_id) for record in index.records]
+    assert ids == [
+        ("test", "FSAll_Real/000"), ("test", "FSAll_Real/001"), ("test", "FSAll_Real/all"),
+        ("test", "FSAll_Real/e4s_Real/all"), ("train", "FSAll_Real/000"),
+    ]  # fmt: skip
+    assert index.skipped == ("simswap_Real/test/000 is listed before under another class",)
+
+
 def test_generator_file_names_sort_naturally():
     names = ["seed0188.png", "seed2.png", "7.png", "img10.png", "img9.png", "plain.png"]
     assert sorted(names, key=frame_order) == [

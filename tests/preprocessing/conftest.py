@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +15,8 @@ import pytest
 
 from benchmark.data.store import Store
 from benchmark.registry import load_plugin
+from preprocessing.prepare import prepare
+from preprocessing.report import PrepareReport
 
 PLUGINS = Path(__file__).parent / "plugins"
 SPLITS = {"train": [["001", "002"]], "val": [["003", "004"]], "test": [["005", "006"]]}
@@ -141,3 +145,34 @@ def stored(store: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def read_store() -> Callable[[Path], dict[str, bytes]]:
     return stored
+
+
+def rotate_metadata(path: Path, degrees: int) -> None:
+    """Set the display matrix of an mp4's video track, as a telephone held upright does."""
+    a, b = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    content = bytearray(path.read_bytes())
+    start = content.index(b"tkhd") + 4
+    assert content[start] == 0, "version 0 of the header"
+    width, height = struct.unpack(">II", content[start + 76 : start + 84])
+    one, turn = 0x10000, 0x40000000
+    move = {90: (height, 0), 180: (width, height), 270: (0, width)}[degrees]
+    matrix = struct.pack(">9i", a * one, b * one, 0, -b * one, a * one, 0, *move, turn)
+    content[start + 40 : start + 76] = matrix
+    path.write_bytes(content)
+
+
+@pytest.fixture(scope="session")
+def rotate() -> Callable[[Path, int], None]:
+    """See ``rotate_metadata``."""
+    return rotate_metadata
+
+
+@pytest.fixture
+def make(mini: Path, tmp_path: Path, bright: str) -> Callable[..., PrepareReport]:
+    """``prepare`` on the miniature FF++ into ``tmp_path / name``: the quick finder, one worker, four frames."""
+
+    def run(name: str = "out", **changes: Any) -> PrepareReport:
+        options: dict[str, Any] = {"frames": 4, "face_finder": "bright", "workers": 1, "plugins": [bright], **changes}
+        return prepare("FF++", mini, data_dir=tmp_path / name, index_dir=tmp_path / name, **options)
+
+    return run

@@ -21,22 +21,13 @@ from preprocessing.faces.base import Face, FaceFinder
 from preprocessing.faces.landmarks import ALIGNMENT_PARTS, Predictor, chip_points, find_predictor, resolve_predictor
 from preprocessing.frames import NO_FACE_IN_CROP, FrameWorker, binary_mask
 from preprocessing.parsers.base import FrameName
-from preprocessing.prepare import prepare
 from preprocessing.report import PrepareReport
-from preprocessing.settings import Settings, Tools
+from preprocessing.settings import Settings
+from preprocessing.tools import Tools
 
 MASKS = "manipulated_sequences/Deepfakes/masks/videos"
 Make = Callable[..., PrepareReport]
 ReadStore = Callable[[Path], dict[str, bytes]]
-
-
-@pytest.fixture
-def make(mini: Path, tmp_path: Path, bright: str) -> Make:
-    def run(name: str = "out", **changes: Any) -> PrepareReport:
-        options: dict[str, Any] = {"frames": 4, "face_finder": "bright", "workers": 1, "plugins": [bright], **changes}
-        return prepare("FF++", mini, data_dir=tmp_path / name, index_dir=tmp_path / name, **options)
-
-    return run
 
 
 def write_mask(path: Path, num_frames: int = 12, size: tuple[int, int] = (96, 64)) -> None:

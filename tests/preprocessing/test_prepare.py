@@ -84,7 +84,7 @@ def test_meta_records_settings_versions_and_counts(ready: Callable[..., PrepareR
     assert facts["settings"]["margin"] == 1.5
     assert facts["settings"]["frame_rule_real"] == "stride:5"
     assert facts["versions"]["opencv"] == cv2.__version__
-    nothing = dict.fromkeys(("faceless", "dropped", "unreadable", "empty"), 0)
+    nothing = dict.fromkeys(("several", "faceless", "dropped", "unreadable", "empty"), 0)
     assert facts["counts"] == {"videos": 8, "frames": 5 * 3 + 3 * 4, **nothing}
     assert (
         facts["fingerprint"]

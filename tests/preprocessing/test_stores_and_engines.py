@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,23 +12,15 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmark.data.index import VideoRecord
 from benchmark.data.source import ByteSource
 from benchmark.errors import DataError, RegistryError
-from preprocessing.prepare import prepare
 from preprocessing.report import PrepareReport
+from preprocessing.report_pages import contact_sheet
 from preprocessing.video import VideoFile
 
 Make = Callable[..., PrepareReport]
 REAL = "original_sequences/youtube/c23/videos"
-
-
-@pytest.fixture
-def make(mini: Path, tmp_path: Path, bright: str) -> Make:
-    def run(name: str = "out", **changes: Any) -> PrepareReport:
-        options: dict[str, Any] = {"frames": 4, "face_finder": "bright", "workers": 1, "plugins": [bright], **changes}
-        return prepare("FF++", mini, data_dir=tmp_path / name, index_dir=tmp_path / name, **options)
-
-    return run
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -149,8 +140,8 @@ def test_report_pages(make: Make, mini: Path, video_maker: Callable[..., None]) 
     video_maker(mini / REAL / "006.mp4", has_face=False)
     report = make()
     markdown = (report.pages / "report.md").read_text()
-    assert "| FF-real | train | c23 | 2 | 720 | 4 | 0 | 0 | 0 | 1 |" in markdown
-    assert "| all |  |  | 9 | 2,000 | 28 | 4 | 0 | 0 | 2 |" in markdown
+    assert "| FF-real | train | c23 | 2 | 720 | 4 | 0 | 0 | 0 | 0 | 1 |" in markdown
+    assert "| all |  |  | 9 | 2,000 | 28 | 0 | 4 | 0 | 0 | 2 |" in markdown
     for words in (
         "## Broken or odd files (1)", f"- {REAL}/001.mp4: the file is empty (0 bytes)",
         "## Frames not stored (1)", "006.mp4: no face in 4 frames (0, 3, 7, 11)",
@@ -172,28 +163,32 @@ def test_report_pages(make: Make, mini: Path, video_maker: Callable[..., None]) 
     assert (report.pages / "report.html").is_file(), "a deleted page is written again"
 
 
-def rotate_metadata(path: Path, degrees: int) -> None:
-    """Set the display matrix of an mp4's video track, as a telephone held upright does."""
-    a, b = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
-    content = bytearray(path.read_bytes())
-    start = content.index(b"tkhd") + 4
-    assert content[start] == 0, "version 0 of the header"
-    width, height = struct.unpack(">II", content[start + 76 : start + 84])
-    one, turn = 0x10000, 0x40000000
-    move = {90: (height, 0), 180: (width, height), 270: (0, width)}[degrees]
-    matrix = struct.pack(">9i", a * one, b * one, 0, -b * one, a * one, 0, *move, turn)
-    content[start + 40 : start + 76] = matrix
-    path.write_bytes(content)
+def test_the_sheet_shows_no_frame_twice_and_all_of_few(tmp_path: Path) -> None:
+    def video(name: str, count: int, label: int = 0) -> VideoRecord:
+        cls = ("a_real", "a_fake")[label]
+        return VideoRecord("D", cls, label, "test", None, name, tuple(f"D/{name}/{k}.png" for k in range(count)))
+
+    asked: list[str] = []
+
+    def read(key: str) -> bytes:
+        asked.append(key)
+        return cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+
+    contact_sheet([video("one", 2), video("two", 2), video("three", 1, label=1)], read, tiles=12)
+    assert sorted(asked) == ["D/one/0.png", "D/one/1.png", "D/three/0.png", "D/two/0.png", "D/two/1.png"]
+    asked.clear()
+    contact_sheet([video("long", 100), video("many", 100, label=1)], read, tiles=8)
+    assert asked == [f"D/many/{k}.png" for k in (0, 25, 50, 75)] + [f"D/long/{k}.png" for k in (0, 25, 50, 75)]
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_rotated_metadata_is_applied_and_kept_as_a_fact(
-    tmp_path: Path, video_maker: Callable[..., None], degrees: int
+    tmp_path: Path, video_maker: Callable[..., None], rotate: Callable[[Path, int], None], degrees: int
 ) -> None:
     path = tmp_path / "1.mp4"
     video_maker(path)
     [(_, upright)] = VideoFile(path).open().read([3])
-    rotate_metadata(path, degrees)
+    rotate(path, degrees)
     reader = VideoFile(path).open()
     [(number, turned)] = reader.read([3])
     assert number == 3
@@ -204,8 +199,8 @@ def test_rotated_metadata_is_applied_and_kept_as_a_fact(
     assert reader.notes == []
 
 
-def test_a_rotated_video_is_prepared(make: Make, mini: Path) -> None:
-    rotate_metadata(mini / REAL / "001.mp4", 90)
+def test_a_rotated_video_is_prepared(make: Make, mini: Path, rotate: Callable[[Path, int], None]) -> None:
+    rotate(mini / REAL / "001.mp4", 90)
     report = make()
     assert not report.is_damaged
     text = report.index.read_text()

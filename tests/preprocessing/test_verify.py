@@ -17,7 +17,9 @@ from benchmark.__main__ import main
 from benchmark.data.index import VideoRecord, write_index
 from benchmark.data.store import encode_npy
 from benchmark.errors import ConfigError, DataError
-from benchmark.verify import VerifyReport, prune_index, verify
+from benchmark.verify.check import verify
+from benchmark.verify.prune import prune_index
+from benchmark.verify.report import VerifyReport
 from preprocessing.prepare import prepare
 from preprocessing.report import PrepareReport
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,41 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmark.errors import ConfigError
-from preprocessing.video import FrameRule, ImageFiles, UnreadableError, VideoFile, decoder_versions, uniform_indices
-
-
-def test_uniform_indices_equal_the_golden_ones(golden: Path) -> None:
-    for case in json.loads((golden / "frame_indices.json").read_text()):
-        assert uniform_indices(case["total_frames"], case["num_frames"]) == case["indices"]
-
-
-def test_a_short_video_gives_each_frame_once(golden: Path) -> None:
-    for case in json.loads((golden / "frame_indices.json").read_text()):
-        total = case["total_frames"]
-        selected = FrameRule("uniform", case["num_frames"]).select(total)
-        assert selected == sorted({index for index in case["indices"] if 0 <= index < total})
-
-
-@pytest.mark.parametrize(
-    ("text", "rule", "selected"),
-    [
-        (4, FrameRule("uniform", 4), [0, 3, 6, 9]),
-        ("1", FrameRule("uniform", 1), [0]),
-        ("all", FrameRule("all"), None),
-        ("stride:4", FrameRule("stride", 4), [0, 4, 8]),
-    ],
-)
-def test_frame_rules(text: str | int, rule: FrameRule, selected: list[int] | None) -> None:
-    assert FrameRule.parse(text) == rule
-    assert str(rule) == str(text)
-    assert rule.select(10) == selected
-
-
-@pytest.mark.parametrize("text", ["0", "-3", "many", "stride:0", "stride:", "3.5", ""])
-def test_frame_rule_refuses(text: str) -> None:
-    with pytest.raises(ConfigError, match="stride:10"):
-        FrameRule.parse(text)
+from preprocessing.video import ImageFiles, UnreadableError, VideoFile, decoder_versions
 
 
 def square_left(image: np.ndarray) -> int:

@@ -9,7 +9,7 @@ import pytest
 from benchmark.errors import ConfigError
 from preprocessing.faces.base import FACE_CHOICES, MASK_CHOICE, Face, most_forged_face, overlap
 from preprocessing.faces.dlib_fast import DlibFast, best_of_each
-from preprocessing.task import build_finder
+from preprocessing.tools import build_finder
 from preprocessing.video import VideoFile
 
 VIDEO = "manipulated_sequences/Deepfakes/c23/videos/519_515.mp4"

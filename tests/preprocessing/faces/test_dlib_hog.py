@@ -10,8 +10,9 @@ import pytest
 
 from benchmark.errors import ConfigError, RegistryError
 from preprocessing.faces.crop import face_square
-from preprocessing.task import build_finder
-from preprocessing.video import FrameRule, VideoFile
+from preprocessing.frame_rules import FrameRule
+from preprocessing.tools import build_finder
+from preprocessing.video import VideoFile
 
 # Frames whose decoding is quick and whose search is cheap; the slow test below does all 112.
 SAMPLE = {

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from benchmark.errors import ConfigError, RegistryError
-from preprocessing.task import build_finder
+from preprocessing.tools import build_finder
 
 
 class StubDetector:

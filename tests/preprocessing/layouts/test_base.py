@@ -10,9 +10,10 @@ import pytest
 
 from benchmark.data.index import LEVELS, SPLITS, label_of
 from benchmark.registry import LAYOUTS, Registry
+from preprocessing.frame_rules import FrameRule
 from preprocessing.layouts import base
 from preprocessing.layouts.base import Item, Layout, natural
-from preprocessing.video import FrameRule, VideoFile
+from preprocessing.video import VideoFile
 
 
 @pytest.mark.parametrize("name", list(LAYOUTS))

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from benchmark.errors import RegistryError
-from preprocessing.parsers.base import FrameName, build_parser
+from preprocessing.parsers.base import FrameName
+from preprocessing.tools import build_parser
 
 NAME = FrameName("f", "v", 0)
 

@@ -3,6 +3,7 @@
 import os
 import time
 
+import cv2
 import numpy as np
 
 from benchmark.registry import FACE_FINDERS
@@ -11,17 +12,17 @@ from preprocessing.faces.base import Face, FaceFinder
 
 @FACE_FINDERS.register("bright")
 class Bright(FaceFinder):
-    """Bounding box of all pixels brighter than a threshold."""
+    """Bounding boxes of the patches brighter than a threshold, from left to right."""
 
     def __init__(self, threshold: int = 200) -> None:
         self.threshold = threshold
 
     def find(self, image: np.ndarray) -> list[Face]:
         time.sleep(float(os.environ.get("BRIGHT_DELAY", "0")))
-        rows, columns = np.nonzero(image.min(axis=2) > self.threshold)
-        if rows.size < 100:
-            return []
-        return [Face((int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())))]
+        mask = (image.min(axis=2) > self.threshold).astype(np.uint8)
+        _, _, patches, _ = cv2.connectedComponentsWithStats(mask)
+        boxes = [(int(x), int(y), int(x + w - 1), int(y + h - 1)) for x, y, w, h, area in patches[1:] if area >= 100]
+        return [Face(box) for box in sorted(boxes)]
 
     def settings(self) -> dict[str, int]:
         return {"threshold": self.threshold}
