@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple
 
+from loguru import logger
+
 from benchmark.config import CONFIG_DIR, Settings
 from benchmark.errors import ConfigError
-from benchmark.protocols import Fold, Protocol, get_protocol, in_world
+from benchmark.protocols import Protocol, get_protocol
 from benchmark.schema import RunConfig
 
 
@@ -41,16 +43,18 @@ def runs_from(options: argparse.Namespace, overrides: list[str]) -> list[Run]:
         return [_run(options, overrides, words, None)]
     if words:
         raise ConfigError(f"--protocol names the data sets itself; leave out --{', --'.join(words)}.")
-    protocol = get_protocol(options.protocol)
+    protocol, world = get_protocol(options.protocol), given.get("world")
+    for word, other in protocol.changes_in(world).items():
+        logger.warning("World {}: {}", world, f"{other} stands for {word}." if other else f"{word} is left out.")
     return [
-        _run(options, overrides, _fold_words(fold, given.get("world")), (protocol, name))
-        for name, fold in protocol.runs().items()
+        _run(options, overrides, fold.model_dump(exclude_none=True), (protocol, name))
+        for name, fold in protocol.runs_in(world).items()
     ]
 
 
-def _fold_words(fold: Fold, world: str | None) -> dict[str, list[str]]:
-    words = {"train": fold.train, "test": fold.test} | ({"val": fold.val} if fold.val is not None else {})
-    return {key: in_world(value, world) for key, value in words.items()}
+def fold_folder(fold: str) -> str:
+    """A fold's name as a folder name: ``OCI->M`` becomes ``OCI2M``, as in the published folders."""
+    return fold.replace("->", "2")
 
 
 def _run(
@@ -64,12 +68,15 @@ def _run(
     name = options.name or settings.values.get("name") or path.stem
     if part is not None:
         protocol, fold = part
+        changes = protocol.changes_in(options.world)
         reference = {"name": protocol.name, "version": protocol.version, "fold": fold, "world": options.world}
-        settings.set(("protocol",), reference, "--protocol")
+        settings.set(("protocol",), {**reference, "changes": changes}, "--protocol")
+        if protocol.holdout is not None:
+            settings.set(("data", "holdout"), protocol.holdout, f"protocol {protocol.name}")
         settings.set(("evaluation", "metrics"), protocol.metrics, f"protocol {protocol.name}")
         if protocol.select is not None:
             settings.set(("evaluation", "select"), protocol.select.model_dump(), f"protocol {protocol.name}")
-        name = f"{name}/{fold}" if fold else name
+        name = f"{name}/{fold_folder(fold)}" if fold else name
     settings.set(("name",), name, "--name")
     for key, value in words.items():
         settings.set(("data", key), list(value), f"--{key}")

@@ -44,7 +44,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
     """Load weights, score, report, for every run of a protocol in turn; see ``parse``."""
     from benchmark.registry import load_plugin
-    from training.settings import config_path, runs_from
+    from training.settings import config_path, fold_folder, runs_from
 
     for plugin in options.plugins:
         load_plugin(plugin)
@@ -55,10 +55,14 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
 
     with processes(runs[0].config.trainer.device) as group:
         setup_logging(main=group.is_main)
+        from training.session import report_folds
+
         for config, settings in runs:
             fold = config.protocol.fold if config.protocol else ""
-            weights = f"{options.weights}/{fold}" if fold else options.weights
+            weights = f"{options.weights}/{fold_folder(fold)}" if fold else options.weights
             _score(without_initial_weights(config), settings, weights, group)
+        if len(runs) > 1 and group.is_main:
+            report_folds([run.config for run in runs])
     return 0
 
 

@@ -67,6 +67,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
                 session.show_plan()
                 continue
             if options.resume and session.is_finished():
+                session.report_finished()
                 continue
             _claim_folder(session.run, options, several=len(runs) > 1)
             status = session.train_and_test(resume=options.resume and session.has_checkpoint())

@@ -50,6 +50,7 @@ class VideoRecord:
         frames: canonical slash keys of the frames, in frame order.
         extra: per-frame lists (``numbers`` source frame numbers, ``crops`` [x, y, size], ``boxes`` all faces
             found as [left, top, right, bottom]), each as long as ``frames``.
+        facts: what its layout knows about it, e.g. ``subject`` or ``attack``; not in foreign indexes.
     """
 
     dataset: str
@@ -60,6 +61,7 @@ class VideoRecord:
     video: str
     frames: tuple[str, ...]
     extra: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def video_id(self) -> str:
@@ -247,7 +249,10 @@ class _IndexParser:
             for key in PER_FRAME_KEYS
             if len(record.get(key, ())) == len(frames)
         }
-        return VideoRecord(self.name, label_name, label, split, level, video, keys, extra)
+        facts = record.get("facts")
+        return VideoRecord(
+            self.name, label_name, label, split, level, video, keys, extra, facts if isinstance(facts, dict) else {}
+        )
 
     def _skip(self, place: str, why: str) -> None:
         self.skipped.append(f"{place} {why}")
@@ -268,7 +273,8 @@ def write_index(path: Path, name: str, records: Iterable[VideoRecord], meta: Map
         videos = splits[record.split]
         if record.level is not None:
             videos = videos.setdefault(record.level, {})
-        videos[record.video] = {"label": record.cls, "frames": list(record.frames), **record.extra}
+        facts = {"facts": dict(record.facts)} if record.facts else {}
+        videos[record.video] = {"label": record.cls, "frames": list(record.frames), **record.extra, **facts}
     text = _dump({name: tree, "meta": {"schema": SCHEMA_VERSION, **meta}})
     atomic_write_text(path, text + "\n")
 
