@@ -279,7 +279,7 @@ class Classifier(Detector):
         return index
 
     def collate(self, samples: list[dict[str, Any]]) -> Batch:
-        """See ``Detector.collate``; several kinds of fakes add ``class`` (B,), -1 for an unknown kind."""
+        """See ``Detector.collate``; several kinds of fakes add ``class`` (B,) int64, -1 for an unknown kind."""
         batch = super().collate(samples)
         if len(self.class_names) > 2 and "kind" in batch:
             places = {name: place for place, name in enumerate(self._kinds())}
@@ -297,8 +297,8 @@ class Classifier(Detector):
         for video in dataset.videos:
             if video.kind not in self._kinds():
                 raise DataError(
-                    f"{video.dataset}: the kind of its class {video.record.cls} is {video.kind or 'not given'}, but the "
-                    f"detector sorts into {', '.join(self._kinds())}. Say it in the dataset's card, e.g. "
+                    f"{video.dataset}: the kind of its class {video.record.cls} is {video.kind or 'not given'}, but "
+                    f"the detector sorts into {', '.join(self._kinds())}. Say it in the dataset's card, e.g. "
                     f"kind: {self.class_names[1]} (or kinds: {{{video.record.cls}: ..}} for single classes)."
                 )
         for kind in self._kinds():

@@ -114,12 +114,14 @@ class FASDetector(_FASMixin, Classifier):
         super().__init__(config, backbone)
         self.head = FASHead(backbone.embed_dim, len(config.classes))
 
+    def sequence(self, images: torch.Tensor) -> torch.Tensor:
+        """What the head reads, (B, 1 + N, D): the pooled feature, then the patch tokens as the last block left them."""
+        features = self.backbone.extract(images)
+        return torch.cat([features.pooled[:, None], features.tokens[:, self.backbone.num_prefix_tokens :]], dim=1)
+
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Class scores (B, C), read at the pooled token."""
-        features = self.backbone.extract(images)
-        patches = features.tokens[:, self.backbone.num_prefix_tokens :]
-        sequence = torch.cat([features.pooled[:, None], patches], dim=1)
-        out: torch.Tensor = self.head(sequence, 1 if self.config.norm_axis == "tokens" else 2)
+        out: torch.Tensor = self.head(self.sequence(images), 1 if self.config.norm_axis == "tokens" else 2)
         return out[:, 0]
 
     def adapt_state(self, state: dict[str, torch.Tensor], content: Mapping[str, Any]) -> dict[str, torch.Tensor]:

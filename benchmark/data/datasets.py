@@ -1,8 +1,8 @@
 """Frames and clips as PyTorch samples.
 
 A sample is a dict: ``image`` (3, S, S) uint8 or ``clip`` (T, 3, S, S) uint8, ``label`` 0 real / 1 fake, ``kind``
-(``real``, or what kind of fake; None when the dataset's card does not say), ``video`` and ``frame`` (strings),
-``index``, ``seed``, ``erase`` (boxes); and, when the detector asks for them, ``parsing`` (S, S) uint8, ``mask`` (1, S, S) uint8
+(``real`` or what kind of fake, None when the card does not say), ``video`` and ``frame`` (strings), ``index``,
+``seed``, ``erase`` (boxes); and, when the detector asks for them, ``parsing`` (S, S) uint8, ``mask`` (1, S, S) uint8
 0/255, ``landmarks`` (P, 2) float32 in pixels of the image (with a leading T for clips). Pixels become floats,
 normalised, on the device (``transforms.to_input``).
 """
