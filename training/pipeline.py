@@ -370,6 +370,8 @@ def describe(config: RunConfig, detector: Detector, train: FaceDataset, others: 
             f"{facts['samples']} samples ({facts['real_samples']} real, {facts['fake_samples']} fake); "
             + ", ".join(f"{name} {count}" for name, count in facts["classes"].items())
         )
+        if facts["videos_with_fewer_frames"]:
+            lines.append(f"    {facts['videos_with_fewer_frames']} videos have fewer frames than asked for")
     groups = detector.parameter_groups(config.optimizer)
     trained = sum(p.numel() for group in groups for p in group["params"])
     total = sum(p.numel() for p in detector.parameters())
