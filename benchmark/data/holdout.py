@@ -68,4 +68,4 @@ def _divide(records: Iterable[VideoRecord], chosen: set[str]) -> tuple[list[Vide
 
 def subject_of(record: VideoRecord) -> str:
     """Who is in a video, by the index's facts; the video itself where they do not say."""
-    return str(record.facts.get("subject") or record.video_id)
+    return str(record.extra.get("facts", {}).get("subject") or record.video_id)

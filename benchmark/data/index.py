@@ -2,7 +2,8 @@
 
 Shape A ``{NAME: {CLASS: {SPLIT: {VIDEO: RECORD}}}}``, shape B (FF++ family) with one more level
 ``{NAME: {CLASS: {SPLIT: {LEVEL: {VIDEO: RECORD}}}}}``. ``RECORD = {"label": str, "frames": [path, ...]}``.
-Ours add per-frame facts to the record (``numbers``, ``crops``, ``boxes``) and a top-level ``meta`` block.
+Ours add per-frame lists (``numbers``, ``crops`` or ``matrices``, ``boxes``), ``source`` and ``facts`` to the record,
+and a top-level ``meta`` block.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,7 +22,8 @@ from benchmark.errors import DataError
 SCHEMA_VERSION = 1
 LEVELS = ("raw", "c23", "c40")
 SPLITS = ("train", "val", "test")
-PER_FRAME_KEYS = ("numbers", "crops", "boxes")
+PER_FRAME_KEYS = ("numbers", "crops", "matrices", "boxes")
+WHOLE_VIDEO_KEYS = ("source", "facts")
 _STRIPPED_PREFIXES = ("datasets/rgb/", "datasets/", "deepfakes_detection_datasets/")
 
 # DeepfakeBench's label dictionary (base set); everything else falls to the suffix rule of label_of().
@@ -48,9 +50,9 @@ class VideoRecord:
         level: compression level, or None when the dataset has none.
         video: key of the video inside its class.
         frames: canonical slash keys of the frames, in frame order.
-        extra: per-frame lists (``numbers`` source frame numbers, ``crops`` [x, y, size], ``boxes`` all faces
-            found as [left, top, right, bottom]), each as long as ``frames``.
-        facts: what its layout knows about it, e.g. ``subject`` or ``attack``; not in foreign indexes.
+        extra: per-frame lists as long as ``frames`` (``numbers`` of the source frames, ``crops`` [x, y, size],
+            ``matrices`` of aligned crops, ``boxes`` of all faces found as [left, top, right, bottom]); ``source``, the
+            file they come from; ``facts``, further labels of the dataset (identity, attack type, ...).
     """
 
     dataset: str
@@ -61,7 +63,6 @@ class VideoRecord:
     video: str
     frames: tuple[str, ...]
     extra: Mapping[str, Any] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def video_id(self) -> str:
@@ -176,8 +177,29 @@ def read_index(path: Path, labels: Mapping[str, int] | None = None, folders: Ite
     name, classes, meta = _top_level(data, path)
     skipped: list[str] = []
     parser = _IndexParser(path, name, labels or {}, {name, *folders}, skipped)
-    records = tuple(parser.parse(classes))
+    records = tuple(_distinct(parser.parse(classes), skipped))
     return Index(path, name, records, meta, tuple(skipped), hashlib.sha256(raw).hexdigest())
+
+
+def _distinct(records: Iterable[tuple[str, VideoRecord]], skipped: list[str]) -> Iterator[VideoRecord]:
+    """Records under the names they have in evaluation, where each must be one video.
+
+    Two classes of an index may share a label string (DF40 lists its real videos once per method). The same video listed
+    again is passed over and said so; another video of the same name gets its class into its own.
+
+    Args:
+        records: class of the index and record.
+        skipped: takes what is passed over.
+    """
+    seen: dict[tuple[str, str, str | None, str], VideoRecord] = {}
+    for cls, record in records:
+        first = seen.setdefault((record.cls, record.split, record.level, record.video), record)
+        if first is record:
+            yield record
+        elif first.frames == record.frames:
+            skipped.append(f"{cls}/{record.split}/{record.video} is listed before under another class")
+        else:
+            yield replace(record, video=f"{cls}/{record.video}")
 
 
 def _top_level(data: Any, path: Path) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
@@ -198,7 +220,8 @@ class _IndexParser:
     folders: set[str]
     skipped: list[str]
 
-    def parse(self, classes: Mapping[str, Any]) -> Iterable[VideoRecord]:
+    def parse(self, classes: Mapping[str, Any]) -> Iterable[tuple[str, VideoRecord]]:
+        """(class of the index, record) of every video."""
         for cls, splits in classes.items():
             if not isinstance(splits, dict):
                 self._skip(cls, "is not an object")
@@ -212,7 +235,7 @@ class _IndexParser:
                 else:
                     yield from self._videos(cls, split, None, content)
 
-    def _videos(self, cls: str, split: str, level: str | None, videos: Any) -> Iterable[VideoRecord]:
+    def _videos(self, cls: str, split: str, level: str | None, videos: Any) -> Iterable[tuple[str, VideoRecord]]:
         place = "/".join(part for part in (cls, split, level) if part)
         if split not in SPLITS:
             self._skip(place, f"is not a split ({', '.join(SPLITS)})")
@@ -225,7 +248,7 @@ class _IndexParser:
             if not frames:
                 self._skip(f"{place}/{video}", "has no frames")
                 continue
-            yield self._record(cls, split, level, video, record, frames)
+            yield cls, self._record(cls, split, level, video, record, frames)
 
     def _record(
         self,
@@ -244,15 +267,13 @@ class _IndexParser:
             keys = tuple(canonical_key(frames[i], self.folders) for i in order)
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
-        extra = {
+        extra: dict[str, Any] = {
             key: tuple(record[key][i] for i in order)
             for key in PER_FRAME_KEYS
             if len(record.get(key, ())) == len(frames)
         }
-        facts = record.get("facts")
-        return VideoRecord(
-            self.name, label_name, label, split, level, video, keys, extra, facts if isinstance(facts, dict) else {}
-        )
+        extra.update({key: record[key] for key in WHOLE_VIDEO_KEYS if isinstance(record.get(key), dict)})
+        return VideoRecord(self.name, label_name, label, split, level, video, keys, extra)
 
     def _skip(self, place: str, why: str) -> None:
         self.skipped.append(f"{place} {why}")
@@ -273,8 +294,7 @@ def write_index(path: Path, name: str, records: Iterable[VideoRecord], meta: Map
         videos = splits[record.split]
         if record.level is not None:
             videos = videos.setdefault(record.level, {})
-        facts = {"facts": dict(record.facts)} if record.facts else {}
-        videos[record.video] = {"label": record.cls, "frames": list(record.frames), **record.extra, **facts}
+        videos[record.video] = {"label": record.cls, "frames": list(record.frames), **record.extra}
     text = _dump({name: tree, "meta": {"schema": SCHEMA_VERSION, **meta}})
     atomic_write_text(path, text + "\n")
 

@@ -141,7 +141,7 @@ def test_subjects_are_held_out_with_all_their_videos(session, make_world, tmp_pa
             record["facts"] = {"subject": f"person{number // 2}"}
     index.write_text(json.dumps(content))
     run = session(*world.overrides(), "data.train=[S]", "data.test=[S]", HOLDOUT)
-    people = [{video.record.facts["subject"] for video in part.videos} for part in (run.train, run.val)]
+    people = [{video.record.extra["facts"]["subject"] for video in part.videos} for part in (run.train, run.val)]
     assert len(people[0]) == 3
     assert len(people[1]) == 1
     assert not people[0] & people[1]
