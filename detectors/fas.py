@@ -28,17 +28,22 @@ from detectors.fs_adapter import FSAdapter, FSAdapterConfig
 _EMBEDDED = 512
 
 
-class FASConfig(ClassifierConfig):
-    """Settings of the full fine-tuning."""
+class FASSettings(ClassifierConfig):
+    """What both variants share."""
 
     classes: list[str] = Field(["live", "spoof"], min_length=2)
     """Output classes in order; the first is bona fide."""
-    norm_axis: Literal["tokens", "channels"] = "tokens"
-    """Axis of the square-root norm: tokens (published full fine-tuning) or channels."""
     head_dropout: float = Field(0.5, ge=0, lt=1)
     """Dropout of the embedded feature."""
     balance_domains: bool = True
     """Fill every batch with equal numbers of live and spoof from every source dataset."""
+
+
+class FASConfig(FASSettings):
+    """Settings of the full fine-tuning."""
+
+    norm_axis: Literal["tokens", "channels"] = "tokens"
+    """Axis of the square-root norm: tokens (published full fine-tuning) or channels."""
 
 
 class FASHead(nn.Module):
@@ -132,18 +137,12 @@ class FASDetector(_FASMixin, Classifier):
         return super().adapt_state(_rename_published(state, ()), content)
 
 
-class FASAdapterConfig(FSAdapterConfig):
+class FASAdapterConfig(FASSettings, FSAdapterConfig):
     """Settings of the adapter variant; no mixing, no smoothing."""
 
-    classes: list[str] = Field(["live", "spoof"], min_length=2)
-    """Output classes in order; the first is bona fide."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     mixup: float = Field(0.0, ge=0)
     cutmix: float = Field(0.0, ge=0)
-    head_dropout: float = Field(0.5, ge=0, lt=1)
-    """Dropout of the embedded feature."""
-    balance_domains: bool = True
-    """Fill every batch with equal numbers of live and spoof from every source dataset."""
 
 
 @DETECTORS.register("fas_adapter")
