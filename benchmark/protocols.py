@@ -47,7 +47,7 @@ class Protocol(Section):
     select: SelectConfig | None = None
     """Selection rule; null = the detector's."""
     holdout: float | None = Field(None, gt=0, lt=0.5)
-    """Share of the training subjects kept out of training as development data, for data sets without a val split."""
+    """Share of the training subjects kept out of training as development data, in data sets without a val split."""
     worlds: dict[str, dict[str, str | None]] = {}
     """Per world, the words that have another counterpart there, or none (null): FF++ of a world is WORLD/FF++ unless
     this says otherwise. What has none is left out, with a warning and a note in the result."""

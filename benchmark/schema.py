@@ -46,7 +46,7 @@ class DataConfig(Section):
     """Dataset words whose val split selects the checkpoint; null = those of train. Never test data."""
     holdout: float | None = Field(None, gt=0, lt=0.5)
     """Share of the training subjects (videos, where subjects are not known) that is not trained on but selects the
-    checkpoint and the threshold, in place of a val split; for data sets that have none, such as MCIO's."""
+    checkpoint and the threshold, in training sets without a val split, such as MCIO's; those that have one use it."""
     test: list[str] = []
     """Dataset words whose test split is scored; one result file each."""
     image_size: int | None = Field(None, ge=8)

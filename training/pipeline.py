@@ -20,7 +20,7 @@ from benchmark.config import Settings
 from benchmark.data.augmentation import build_augmentation
 from benchmark.data.cards import Word
 from benchmark.data.datasets import FaceDataset, check_overlap, origins, select_videos
-from benchmark.data.holdout import hold_out
+from benchmark.data.holdout import Loaded, training_and_development
 from benchmark.data.readers import Listing, load_words
 from benchmark.data.transforms import EvalTransform
 from benchmark.errors import ConfigError
@@ -96,9 +96,7 @@ def _normalization(config: RunConfig, detector: Detector) -> Normalization:
 
 def training_set(config: RunConfig, detector: Detector, inputs: InputFormat, settings: Settings) -> FaceDataset:
     """Training samples with augmentation."""
-    loaded = _load(config, config.data.train, "train")
-    if holds_out(config, detector):
-        loaded = hold_out(loaded, config.data.holdout or 0.0)[0]
+    loaded = _load(config, config.data.train, "train") if not holds_out(config, detector) else _divide(config)[0]
     counts = config.data.frames
     videos = select_videos(loaded, counts.train, config.data.frame_select, counts.train_real)
     augmentation = build_augmentation(
@@ -137,8 +135,7 @@ def validation_set(config: RunConfig, detector: Detector, inputs: InputFormat) -
         logger.warning("evaluation.select.rule is 'published': the checkpoint is chosen on the TEST set.")
         return evaluation_set(config, detector, inputs, config.data.test, "test")
     if holds_out(config, detector):
-        held = hold_out(_load(config, config.data.train, "train"), config.data.holdout or 0.0)[1]
-        return _evaluation_set(config, detector, inputs, held, "val")
+        return _evaluation_set(config, detector, inputs, _divide(config)[1], "val")
     if select.metric == "last":
         return None
     return evaluation_set(config, detector, inputs, validation_words(config), "val")
@@ -146,8 +143,13 @@ def validation_set(config: RunConfig, detector: Detector, inputs: InputFormat) -
 
 def holds_out(config: RunConfig, detector: Detector) -> bool:
     """Whether part of the training data is development data (see ``data.holdout``)."""
-    wanted = config.data.holdout is not None and config.data.val is None
+    wanted = config.data.holdout is not None and config.data.val is None and bool(config.data.train)
     return wanted and detector.can_predict and config.evaluation.select.rule == "validation"
+
+
+def _divide(config: RunConfig) -> tuple[Loaded, Loaded]:
+    assert config.data.holdout is not None
+    return training_and_development(config.data.train, config.data.holdout, config.paths, config.data.labels)
 
 
 def _evaluation_set(
@@ -184,7 +186,7 @@ def selection_rule(config: RunConfig, detector: Detector) -> str:
     if select.rule == "published":
         return f"{criterion} on the TEST set (published rule)"
     if holds_out(config, detector):
-        return f"{criterion} on {config.data.holdout:.0%} of the training subjects, held out"
+        return f"{criterion} on the val split of the training sets, or {config.data.holdout:.0%} of their subjects"
     return f"{criterion} on the val split of {', '.join(validation_words(config))}"
 
 
@@ -241,7 +243,7 @@ def operating_threshold(
     video = video_scores(scored.predictions)
     point = equal_error_point(1.0 - video.scores, video.labels == 0)
     names = ", ".join(sorted({video.dataset for video in dataset.videos}))
-    part = "held-out training subjects" if holds_out(config, detector) else "val split"
+    part = "development part" if holds_out(config, detector) else "val split"
     return Threshold(1.0 - point.threshold, f"equal error rate of the videos in the {part} of {names}")
 
 

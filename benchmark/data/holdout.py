@@ -3,48 +3,74 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from benchmark.data.cards import Word
 from benchmark.data.index import VideoRecord
-from benchmark.data.readers import Listing
-from benchmark.errors import DataError
+from benchmark.data.readers import Listing, load_word
+from benchmark.errors import DataError, EmptySplitError
+from benchmark.schema import PathsConfig
 
 Loaded = list[tuple[Word, Listing]]
 
 
-def hold_out(loaded: Iterable[tuple[Word, Listing]], share: float) -> tuple[Loaded, Loaded]:
-    """Split training listings into what is trained on and what is held out.
+def training_and_development(
+    texts: Iterable[str], share: float, paths: PathsConfig, labels: Mapping[str, int]
+) -> tuple[Loaded, Loaded]:
+    """Training data and development data of some dataset words.
 
-    Of every dataset, ``share`` of the subjects of each label (at least one) is held out with all their videos, so
-    nobody is on both sides; where an index does not name subjects, a video stands for itself. Who is held out depends
-    on the subject's name only: not on a seed, not on what else is trained on.
+    A dataset's val split is its development data; where it has none, a share of its training subjects is held out.
 
     Args:
-        loaded: words and listings of the train split.
+        texts: dataset words.
+        share: see ``hold_out``.
+        paths, labels: see ``load_words``.
+
+    Raises:
+        DataError: see ``load_words`` and ``hold_out``.
+    """
+    training: Loaded = []
+    development: Loaded = []
+    for text in texts:
+        word, listing = load_word(text, "train", paths, labels)
+        try:
+            held = load_word(text, "val", paths, labels)[1]
+        except EmptySplitError:
+            listing, held = hold_out(word, listing, share)
+        training.append((word, listing))
+        development.append((word, held))
+    return training, development
+
+
+def hold_out(word: Word, listing: Listing, share: float) -> tuple[Listing, Listing]:
+    """Split the training videos of a dataset into what is trained on and what is held out.
+
+    A share of the subjects of each label (at least one) is held out with all their videos, so nobody is on both sides;
+    where an index does not name subjects, a video stands for itself. Who is held out depends on the name of a subject:
+    not on a seed, not on what else is trained on.
+
+    Args:
+        word: the dataset, for messages.
+        listing: its train split.
         share: between 0 and 1.
 
     Returns:
         The part to train on and the part held out.
 
     Raises:
-        DataError: a dataset has no samples of one label, or too few subjects to keep some on both sides.
+        DataError: there are no samples of one label, or too few subjects to keep some on both sides.
     """
-    kept: Loaded = []
-    held: Loaded = []
-    for word, listing in loaded:
-        chosen = {name for label in (0, 1) for name in _chosen(word, listing.records, label, share)}
-        parts = _divide(listing.records, chosen)
-        for label in (0, 1):
-            if all(record.label != label for record in parts[0]):
-                raise DataError(
-                    f"{word.label}: holding out {share:.0%} of its subjects leaves no {('real', 'fake')[label]} video "
-                    "to train on. Use more data, or give a validation set: --val DATASET, data.holdout=null."
-                )
-        kept.append((word, replace(listing, records=tuple(parts[0]))))
-        held.append((word, replace(listing, records=tuple(parts[1]))))
-    return kept, held
+    chosen = {name for label in (0, 1) for name in _chosen(word, listing.records, label, share)}
+    kept = tuple(record for record in listing.records if subject_of(record) not in chosen)
+    held = tuple(record for record in listing.records if subject_of(record) in chosen)
+    for label in (0, 1):
+        if all(record.label != label for record in kept):
+            raise DataError(
+                f"{word.label}: holding out {share:.0%} of its subjects leaves no {('real', 'fake')[label]} video "
+                "to train on. Use more data, or give a validation set: --val DATASET, data.holdout=null."
+            )
+    return replace(listing, records=kept), replace(listing, records=held)
 
 
 def _chosen(word: Word, records: Iterable[VideoRecord], label: int, share: float) -> list[str]:
@@ -56,14 +82,6 @@ def _chosen(word: Word, records: Iterable[VideoRecord], label: int, share: float
         )
     ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
     return ranked[: max(1, round(share * len(ranked)))]
-
-
-def _divide(records: Iterable[VideoRecord], chosen: set[str]) -> tuple[list[VideoRecord], list[VideoRecord]]:
-    kept: list[VideoRecord] = []
-    held: list[VideoRecord] = []
-    for record in records:
-        (held if subject_of(record) in chosen else kept).append(record)
-    return kept, held
 
 
 def subject_of(record: VideoRecord) -> str:

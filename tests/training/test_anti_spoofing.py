@@ -72,7 +72,7 @@ def test_every_fold_is_a_run_and_the_mean_is_printed_and_written(arguments, tmp_
     ]
     for result, sources in zip(results, ("A, B", "B, C"), strict=True):
         point = result["operating_point"]
-        assert point["origin"] == f"equal error rate of the videos in the held-out training subjects of {sources}"
+        assert point["origin"] == f"equal error rate of the videos in the development part of {sources}"
         assert point["fas"]["hter@dev"] == (point["far"] + point["frr"]) / 2
         assert 0 <= point["fas"]["hter@target_eer"] <= 1
         assert {"apcer", "bpcer", "acer", "tpr@fpr1"} <= point["fas"].keys()
@@ -293,3 +293,12 @@ def test_a_finished_run_says_so_and_refuses_other_settings(arguments, capsys):
     assert "│ C " in shown.out
     with pytest.raises(ConfigError, match=r"these settings differ from the run's: schedule\.steps \(8 -> 9\)"):
         run_here(arguments("done", HOLDOUT, "--resume", "schedule.steps=9", words=TWO))
+
+
+def test_a_val_split_is_used_before_anything_is_held_out(session, make_world, world):
+    make_world(world.data.parent, {"train": (6, 6), "val": (2, 3)}, name="V")
+    run = session(*world.overrides(), "data.train=[A, V]", "data.test=[C]", HOLDOUT)
+    assert [sum(video.dataset == name for video in run.train.videos) for name in "AV"] == [12, 12]
+    held = [video.key for video in run.val.videos]
+    assert [sum(key.startswith(f"{name}:") for key in held) for name in "AV"] == [4, 5]
+    assert all("val" in key for key in held if key.startswith("V:"))
