@@ -24,7 +24,7 @@ from benchmark.data.holdout import Loaded, training_and_development
 from benchmark.data.readers import Listing, load_words
 from benchmark.data.transforms import EvalTransform
 from benchmark.errors import ConfigError
-from benchmark.evaluation import flat_metrics, metrics_of, video_classes, video_scores
+from benchmark.evaluation import flat_metrics, metrics_of, video_scores
 from benchmark.metrics_classes import class_summary
 from benchmark.metrics_fas import equal_error_point, error_rates
 from benchmark.predictions import Predictions
@@ -308,7 +308,8 @@ def score_test_sets(
         for level, values in result["metrics"].items():
             if values["auc"] is None:
                 logger.warning("{}: only one class at {} level; AUC, EER and AP are undefined.", word, level)
-        result["operating_point"] = _operating_point(scored.predictions, threshold, config)
+        types = attack_types(scored.predictions, dataset)
+        result["operating_point"] = _operating_point(scored.predictions, types, threshold, config)
         if scored.predictions.classes:
             result["classes"] = class_summary(scored.predictions)
         write_result(result_path(run, word), result)
@@ -316,7 +317,16 @@ def score_test_sets(
     return results
 
 
-def _operating_point(predictions: Predictions, threshold: Threshold | None, config: RunConfig) -> dict[str, Any] | None:
+def attack_types(predictions: Predictions, dataset: FaceDataset) -> list[str]:
+    """Attack type of every video in first-seen order: what its index says (``facts.attack``), else its class string."""
+    records = {video.record.video_id: video.record for video in dataset.videos}
+    videos = [records[video] for video in dict.fromkeys(predictions.video)]
+    return [str(record.extra.get("facts", {}).get("attack") or record.cls) for record in videos]
+
+
+def _operating_point(
+    predictions: Predictions, types: Sequence[str], threshold: Threshold | None, config: RunConfig
+) -> dict[str, Any] | None:
     """Video-level error rates at the development threshold; the FAS block when the protocol asks for it."""
     video = video_scores(predictions)
     live_threshold = None if threshold is None else 1.0 - threshold.value
@@ -325,7 +335,7 @@ def _operating_point(predictions: Predictions, threshold: Threshold | None, conf
         rates = error_rates(1.0 - video.scores, video.labels == 0, live_threshold)
         point = {"threshold": threshold.value, "origin": threshold.origin, "far": rates.far, "frr": rates.frr}
     if config.evaluation.metrics == "fas":
-        point["fas"] = metrics_fas.summary(video, video_classes(predictions), live_threshold)
+        point["fas"] = metrics_fas.summary(video, types, live_threshold)
     return point or None
 
 

@@ -33,6 +33,9 @@ from training.pipeline import (
 )
 from training.trainer import Interrupted, Trainer, refuse_other_run, seed_step
 
+LAST_WEIGHTS = "last_weights"
+"""Folder of what the last weights score, under the published selection rule."""
+
 
 class Session:
     """Builds everything a run needs; all data problems show up here, before the first step.
@@ -63,7 +66,12 @@ class Session:
 
     def is_finished(self) -> bool:
         """Whether every test set has its result file."""
-        return bool(self.tests) and all(result_path(self.run, word).is_file() for word in self.tests)
+        folders = [self.run]
+        if self.config.evaluation.select.rule == "published":
+            folders.append(self.run / LAST_WEIGHTS)
+        return bool(self.tests) and all(
+            result_path(folder, word).is_file() for folder in folders for word in self.tests
+        )
 
     def report_finished(self) -> None:
         """Say that there is nothing left to do, and show the results again.
@@ -107,8 +115,8 @@ class Session:
         which = "best" if trainer.store.pointer("best") else "last"
         results = self._test(trainer, which, self.run)
         if self.config.evaluation.select.rule == "published":
-            last = self._test(trainer, "last", self.run / "last_weights")
-            results += [{**result, "dataset": f"{result['dataset']} (last weights)"} for result in last]
+            last = self._test(trainer, "last", self.run / LAST_WEIGHTS)
+            results += [{**result, "dataset": f"{result['dataset']} (last)"} for result in last]
         if self.group.is_main:
             report(results, self.run)
         return 0
@@ -172,8 +180,8 @@ def report_folds(configs: Sequence[RunConfig]) -> None:
     for config in configs:
         assert config.protocol is not None
         folder = config.paths.runs / str(config.name)
-        for weights, part in (("selected", "results"), ("last weights", "last_weights/results")):
-            for path in sorted((folder / part).glob("*.json")):
+        for weights, part in (("selected", folder), ("last", folder / LAST_WEIGHTS)):
+            for path in sorted((part / "results").glob("*.json")):
                 result = read_result(path)
                 mark = "" if weights == "selected" else f" ({weights})"
                 name = f"{config.protocol.fold}: {result['dataset']}{mark}"

@@ -107,8 +107,8 @@ def test_the_published_rule_reports_the_last_weights_and_the_mean_of_the_last_ev
     assert best["operating_point"]["fas"]["hter@dev"] is None, "there is no development data under this rule"
     assert len(read_training_set(best)) == 2 * 16, "and nothing is held out"
     summary = json.loads((run / "summary.json").read_text())
-    assert {"selected", "last weights"} == summary["mean"].keys()
-    assert "C (last weights)" in capsys.readouterr().out
+    assert {"selected", "last"} == summary["mean"].keys()
+    assert "C (last)" in capsys.readouterr().out
 
 
 def read_training_set(result):
@@ -118,6 +118,32 @@ def read_training_set(result):
         for word in result["config"]["data"]["train"]
         for record in load_word(word, "train", paths, {})[1].records
     ]
+
+
+def test_apcer_is_that_of_the_worst_attack_type(session, make_world, world, tmp_path):
+    """Types come from the index's facts; live videos have none."""
+    target = make_world(world.data.parent, {"test": (4, 6)}, name="T")
+    index = target.indexes / "T.json"
+    content = json.loads(index.read_text())
+    for number, record in enumerate(content["T"]["T_fake"]["test"].values()):
+        record["facts"] = {"attack": ("print", "replay")[number % 2]}
+    index.write_text(json.dumps(content))
+    options = ("data.train=[A, B]", "data.test=[T]", HOLDOUT, "evaluation.metrics=fas", *RECIPE)
+    assert session(*world.overrides(), *options).train_and_test(resume=False) == 0
+    point = read_result(tmp_path / "runs" / "toy" / "results" / "T.json")["operating_point"]["fas"]
+    assert point["apcer"] == max(point["apcer_print"], point["apcer_replay"])
+    assert {name for name in point if name.startswith("apcer_")} == {"apcer_print", "apcer_replay"}
+
+
+def test_a_run_killed_before_its_last_weights_were_scored_is_not_finished(session, world):
+    import shutil
+
+    options = ("data.train=[A, B]", "data.test=[C]", "evaluation.select.rule=published", *RECIPE)
+    run = session(*world.overrides(), *options)
+    assert run.train_and_test(resume=False) == 0
+    assert run.is_finished()
+    shutil.rmtree(run.run / "last_weights")
+    assert not run.is_finished()
 
 
 def test_held_out_videos_are_not_trained_on(session, world):
