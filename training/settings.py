@@ -44,12 +44,18 @@ def runs_from(options: argparse.Namespace, overrides: list[str]) -> list[Run]:
     if words:
         raise ConfigError(f"--protocol names the data sets itself; leave out --{', --'.join(words)}.")
     protocol, world = get_protocol(options.protocol), given.get("world")
-    for word, other in protocol.changes_in(world).items():
-        logger.warning("World {}: {}", world, f"{other} stands for {word}." if other else f"{word} is left out.")
     return [
         _run(options, overrides, fold.model_dump(exclude_none=True), (protocol, name))
         for name, fold in protocol.runs_in(world).items()
     ]
+
+
+def say_changes(config: RunConfig) -> None:
+    """Log what a world leaves out of the protocol, or replaces."""
+    if config.protocol is not None:
+        for word, other in config.protocol.changes.items():
+            text = f"{other} stands for {word}." if other else f"{word} is left out."
+            logger.warning("World {}: {}", config.protocol.world, text)
 
 
 def fold_folder(fold: str) -> str:

@@ -44,7 +44,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
     """Load weights, score, report, for every run of a protocol in turn; see ``parse``."""
     from benchmark.registry import load_plugin
-    from training.settings import config_path, fold_folder, runs_from
+    from training.settings import config_path, fold_folder, runs_from, say_changes
 
     for plugin in options.plugins:
         load_plugin(plugin)
@@ -55,6 +55,8 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
 
     with processes(runs[0].config.trainer.device) as group:
         setup_logging(main=group.is_main)
+        if group.is_main:
+            say_changes(runs[0].config)
         from training.session import report_folds
 
         for config, settings in runs:

@@ -49,7 +49,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
     """Train and test, every run of a protocol in turn; see ``parse``."""
     from benchmark.registry import load_plugin
-    from training.settings import runs_from
+    from training.settings import runs_from, say_changes
 
     for plugin in options.plugins:
         load_plugin(plugin)
@@ -59,6 +59,8 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
 
     with processes(runs[0].config.trainer.device) as group:
         setup_logging(main=group.is_main)
+        if group.is_main:
+            say_changes(runs[0].config)
         from training.session import Session, report_folds
 
         for config, settings in runs:

@@ -9,7 +9,7 @@ from benchmark.data.cards import builtin_cards, parse_word
 from benchmark.errors import ConfigError
 from benchmark.protocols import builtin_protocols, get_protocol
 from training import train
-from training.settings import runs_from
+from training.settings import runs_from, say_changes
 
 MCIO = {"M": "msu", "C": "casia", "I": "replay", "O": "oulu"}
 
@@ -81,11 +81,13 @@ def test_a_world_moves_words_replaces_them_and_says_what_it_lacks(capsys):
     assert config.data.test == ["demo/CDFv2", "demo/DFDC"]
     assert config.protocol.world == "demo"
     assert config.protocol.changes == {"CDFv2-NYR": None, "DFDCP": None, "WDF": None}
+    say_changes(config)
     said = capsys.readouterr().err
     assert "World demo: DFDCP is left out." in said
     assert "World demo: WDF is left out." in said
     folds = [config for config, _ in runs("--protocol", "fas_wcs", "--world", "demo")]
     assert folds[0].data.train == ["demo/MCIO/casia", "demo/MCIO/replay", "demo/MCIO/celeb"]
+    say_changes(folds[0])
     assert "World demo: MCIO/msu stands for WCS/wmca." in capsys.readouterr().err
     assert runs("--protocol", "dfd")[0].config.protocol.changes == {}
 

@@ -1,7 +1,7 @@
 """Every protocol on the demo worlds, as a user runs it: it must learn, not only run. Bounds are well off chance.
 
-To tune a case: ``scale`` sets how many people its worlds have, ``overrides`` the length of its run, ``least`` and ``most``
-what it has to reach. A case whose worlds are not there is skipped with their names.
+To tune a case: ``scale`` sets how many people its worlds have, ``overrides`` the length of its run, ``least`` and
+``most`` what it has to reach. A case whose worlds are not there is skipped with their names.
 """
 
 from __future__ import annotations
