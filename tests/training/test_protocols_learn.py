@@ -107,3 +107,28 @@ def test_the_protocol_learns(case, worlds, tmp_path):
         assert reached[name] > bound, name
     for name, bound in case.most.items():
         assert reached[name] < bound, name
+
+
+TINY = (
+    "backbone={name: fsfm_vit_tiny_patch16, patch_size: 8, embed_dim: 48, depth: 2, num_heads: 4}",
+    "data.image_size=72",
+    "data.normalize=half",
+    "data.workers=0",
+    "data.frames={train: 1, val: 1, test: 1}",
+    "schedule={name: cosine, steps: 2}",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ["dfd", "diff", "fas_mcio"])
+def test_the_published_recipe_made_small_runs_every_protocol(protocol, worlds, tmp_path):
+    """The command of the documentation: a published configuration, a tiny network, two steps."""
+    folder = worlds(words_of(protocol), 1.0)
+    paths = [f"paths.data={folder / 'data'}", f"paths.indexes={folder / 'indexes'}", f"paths.runs={tmp_path}"]
+    arguments = ["--detector", str(CONFIG_DIR / "fsfm.yaml"), "--protocol", protocol, "--world", "demo", *paths, *TINY]
+    assert train.run(*train.parse(arguments)) == 0
+    results = sorted(path.stem for path in (tmp_path / "fsfm").rglob("results/*.json"))
+    expected = {
+        word.replace("/", "_") for fold in get_protocol(protocol).runs_in("demo").values() for word in fold.test
+    }
+    assert results == sorted(expected)
