@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from loguru import logger
 
+from benchmark.cli import setup_logging
 from benchmark.config import CONFIG_DIR, Settings
 from benchmark.errors import ConfigError
 from benchmark.protocols import Protocol, get_protocol
+from benchmark.registry import load_plugin
 from benchmark.schema import RunConfig
+
+if TYPE_CHECKING:
+    from training.distributed import Processes
 
 
 class Run(NamedTuple):
@@ -19,6 +26,32 @@ class Run(NamedTuple):
 
     config: RunConfig
     settings: Settings
+
+
+@contextmanager
+def launched(options: argparse.Namespace, overrides: list[str]) -> Iterator[tuple[list[Run], Processes]]:
+    """What every command starts with: plugins, settings, then the processes of the run and their logging.
+
+    Args:
+        options, overrides: see ``runs_from``; also ``plugins``.
+
+    Yields:
+        The runs, and this process among those of the command.
+
+    Raises:
+        BenchmarkError: a plugin that does not load, wrong settings; before PyTorch is imported.
+    """
+    for plugin in options.plugins:
+        load_plugin(plugin)
+    runs = runs_from(options, overrides)
+
+    from training.distributed import processes
+
+    with processes(runs[0].config.trainer.device) as group:
+        setup_logging(main=group.is_main)
+        if group.is_main:
+            say_changes(runs[0].config)
+        yield runs, group
 
 
 def runs_from(options: argparse.Namespace, overrides: list[str]) -> list[Run]:

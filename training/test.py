@@ -9,7 +9,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from benchmark.cli import guarded, setup_logging, split_overrides
+from benchmark.cli import guarded, split_overrides
 from benchmark.config import PluginSpec, Settings
 from benchmark.errors import ConfigError
 from benchmark.schema import RunConfig
@@ -43,20 +43,10 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
     """Load weights, score, report, for every run of a protocol in turn; see ``parse``."""
-    from benchmark.registry import load_plugin
-    from training.settings import config_path, fold_folder, runs_from, say_changes
+    from training.settings import config_path, fold_folder, launched
 
-    for plugin in options.plugins:
-        load_plugin(plugin)
     options.name = options.name or f"{config_path(options.detector).stem}_test"
-    runs = runs_from(options, overrides)
-
-    from training.distributed import processes  # imports torch: a typing error is answered before that
-
-    with processes(runs[0].config.trainer.device) as group:
-        setup_logging(main=group.is_main)
-        if group.is_main:
-            say_changes(runs[0].config)
+    with launched(options, overrides) as (runs, group):
         from training.session import report_folds
 
         for config, settings in runs:
