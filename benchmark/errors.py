@@ -25,6 +25,10 @@ class DataError(BenchmarkError):
     """A dataset, index, store or sample is missing or broken."""
 
 
+class EmptySplitError(DataError):
+    """A dataset has no videos in the split that was asked for."""
+
+
 class CheckpointError(BenchmarkError):
     """A weights file is missing, unsafe, or belongs to another architecture."""
 

@@ -13,8 +13,9 @@ import numpy as np
 from benchmark import metrics
 from benchmark.data.store import atomic_write_text
 from benchmark.errors import DataError
+from benchmark.metrics_classes import class_summary
 from benchmark.predictions import Predictions
-from benchmark.results import result_table
+from benchmark.results import confusion_table, result_table
 
 
 def video_scores(predictions: Predictions) -> metrics.Scores:
@@ -72,7 +73,12 @@ def evaluate_files(paths: Sequence[Path], output: Path | None = None) -> int:
             part = predictions.only(np.flatnonzero(predictions.dataset == dataset))
             counts = {"samples": len(part), "videos": len(set(part.video)), "missing": 0}
             rows.append({"dataset": dataset, "file": str(path), "metrics": metrics_of(part), "counts": counts})
+            if part.classes:
+                rows[-1]["classes"] = class_summary(part)
     sys.stdout.write(result_table(rows))
+    for row in rows:
+        if "classes" in row:
+            sys.stdout.write(confusion_table(row))
     if output:
         atomic_write_text(output, json.dumps(rows, indent=1, sort_keys=True) + "\n")
     return 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from benchmark.config import CONFIG_DIR, Section, Settings
 from benchmark.errors import ConfigError, closest
@@ -45,6 +46,11 @@ class Protocol(Section):
     """fas adds HTER, TPR@FPR=1 % and the APCER family to the result files."""
     select: SelectConfig | None = None
     """Selection rule; null = the detector's."""
+    holdout: float | None = Field(None, gt=0, lt=0.5)
+    """Share of the training subjects kept out of training as development data, in data sets without a val split."""
+    worlds: dict[str, dict[str, str | None]] = {}
+    """Per world, the words that have another counterpart there, or none (null): FF++ of a world is WORLD/FF++ unless
+    this says otherwise. What has none is left out, with a warning and a note in the result."""
     source: str = ""
     """Paper and table it follows."""
 
@@ -54,14 +60,59 @@ class Protocol(Section):
             raise ValueError(f"protocol {self.name} needs either train and test, or folds")
         return self
 
+    @model_validator(mode="after")
+    def _worlds_name_own_words(self) -> Protocol:
+        known = {word for fold in self.runs().values() for word in (*fold.train, *(fold.val or ()), *fold.test)}
+        for world, counterparts in self.worlds.items():
+            for word in counterparts:
+                if word not in known:
+                    raise ValueError(f"protocol {self.name}: worlds.{world} names {word}, which it does not use")
+        return self
+
     def runs(self) -> dict[str, Fold]:
         """Its folds by name; a protocol without folds has one with an empty name."""
         return self.folds or {"": Fold(train=self.train, val=self.val, test=self.test)}
 
+    def runs_in(self, world: str | None) -> dict[str, Fold]:
+        """Its folds with the words moved into a world.
 
-def in_world(words: list[str], world: str | None) -> list[str]:
-    """Dataset words moved into a world: ``FF++`` in ``demo`` is ``demo/FF++``; without a world, as they are."""
-    return [word if world is None or word.startswith(f"{world}/") else f"{world}/{word}" for word in words]
+        Raises:
+            ConfigError: nothing to train on, to select with or to test is left.
+        """
+        if world is None:
+            return self.runs()
+        runs = {}
+        for name, fold in self.runs().items():
+            moved = {
+                part: in_world(words, world, self.worlds.get(world, {}))
+                for part, words in fold.model_dump(exclude_none=True).items()
+            }
+            for part, words in moved.items():
+                if not words:
+                    what = f"protocol {self.name}{f', {name}' if name else ''}"
+                    raise ConfigError(f"{what}: world {world} has none of its {part} data sets.")
+            runs[name] = Fold(**moved)
+        return runs
+
+    def changes_in(self, world: str | None) -> dict[str, str | None]:
+        """Words that a world replaces by another one (named) or leaves out (None)."""
+        return dict(self.worlds.get(world, {})) if world else {}
+
+
+def in_world(
+    words: Iterable[str], world: str | None, counterparts: Mapping[str, str | None] | None = None
+) -> list[str]:
+    """Dataset words moved into a world: ``FF++`` in ``demo`` is ``demo/FF++``; without a world, as they are.
+
+    Args:
+        words: as the protocol names them.
+        world: its name, the first part of its words.
+        counterparts: words that mean another one there (its name, with or without the world), or none (None).
+    """
+    if world is None:
+        return list(words)
+    there = [(counterparts or {}).get(word, word) for word in words]
+    return [word if word.startswith(f"{world}/") else f"{world}/{word}" for word in there if word is not None]
 
 
 @cache

@@ -21,6 +21,16 @@ LIBRARIES = (
     "Pillow", "scikit-learn", "lmdb",
 )  # fmt: skip
 
+_DETECTION_COLUMNS = {
+    f"{level}_{name}": f"{level}\n{name.upper()}"
+    for level in ("frame", "video")
+    for name in ("auc", "eer", "ap", "acc")
+}
+_FAS_COLUMNS = {
+    "hter@dev": "HTER\n(dev)", "hter@target_eer": "HTER\n(target)", "video_auc": "video\nAUC", "tpr@fpr1": "TPR@\nFPR1",
+    "video_eer": "video\nEER", "apcer": "APCER", "bpcer": "BPCER", "acer": "ACER",
+}  # fmt: skip
+
 
 def file_name(dataset: str) -> str:
     """A dataset word as a file name: ``demo/FF++@c40`` becomes ``demo_FF++@c40``."""
@@ -81,33 +91,90 @@ def git_revision() -> dict[str, Any]:
     return {"commit": commit, "dirty": dirty}
 
 
-def result_table(results: Sequence[Mapping[str, Any]]) -> str:
-    """The console table of several results; AUC, AP and accuracy and EER in percent."""
+def figures(result: Mapping[str, Any]) -> dict[str, float | None]:
+    """The numbers of a result by name, fractions: ``video_auc``, ``frame_eer``, ..., and those of anti-spoofing.
+
+    None is a metric that is undefined on this data; one that does not apply (an error rate at a development
+    threshold where there is none) is absent.
+    """
+    levels = result["metrics"]
+    values = {f"{level}_{name}": value for level in ("frame", "video") for name, value in levels[level].items()}
+    fas = (result.get("operating_point") or {}).get("fas")
+    if fas:
+        values |= {name: value for name, value in fas.items() if fas["threshold@dev"] is not None or "@dev" not in name}
+    recent = (result.get("selection") or {}).get("mean_of_last_evaluations")
+    return values if recent is None else {**values, "mean_of_last_evaluations": recent}
+
+
+def mean_figures(results: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Mean of every number over several results; absent where one of them lacks it, None where one is undefined."""
+    rows = [figures(result) for result in results]
+    means: dict[str, float | None] = {}
+    for name in rows[0]:
+        if all(name in row for row in rows):
+            values = [row[name] for row in rows]
+            means[name] = None if None in values else sum(v for v in values if v is not None) / len(values)
+    return means
+
+
+def result_table(
+    results: Sequence[Mapping[str, Any]], means: Mapping[str, Mapping[str, float | None]] | None = None
+) -> str:
+    """The console table of several results; everything in percent.
+
+    Args:
+        results: contents of result files; with anti-spoofing blocks the table shows HTER and its relatives.
+        means: more rows by name, see ``mean_figures``.
+    """
     from rich.console import Console
     from rich.table import Table
 
+    is_fas = any((result.get("operating_point") or {}).get("fas") for result in results)
+    columns = _FAS_COLUMNS if is_fas else _DETECTION_COLUMNS
     table = Table(header_style="bold")
     table.add_column("test set")
     for name in ("frames", "videos"):
         table.add_column(name, justify="right")
-    for level in ("frame", "video"):
-        for name in ("AUC", "EER", "AP", "ACC"):
-            style = "bold" if (level, name) == ("video", "AUC") else None
-            table.add_column(f"{level}\n{name}", justify="right", style=style)
+    for name, heading in columns.items():
+        table.add_column(heading, justify="right", style="bold" if name in {"video_auc", "hter@dev"} else None)
     for result in results:
-        levels = result["metrics"]
-        cells = [_percent(levels[level][name]) for level in ("frame", "video") for name in ("auc", "eer", "ap", "acc")]
         missing = result["counts"]["missing"]
         samples = str(result["counts"]["samples"]) + (f" (-{missing})" if missing else "")
-        table.add_row(result["dataset"], samples, str(result["counts"]["videos"]), *cells)
+        values = figures(result)
+        table.add_row(
+            result["dataset"], samples, str(result["counts"]["videos"]), *(_percent(values, name) for name in columns)
+        )
+    for name, mean in (means or {}).items():
+        table.add_row(name, "", "", *(_percent(mean, column) for column in columns))
     console = Console(width=120, force_terminal=False)
     with console.capture() as capture:
         console.print(table)
     return capture.get()
 
 
-def _percent(value: float | None) -> str:
-    return "undefined" if value is None else f"{100 * value:.2f}"
+def confusion_table(result: Mapping[str, Any]) -> str:
+    """The console table of a result with several kinds of fakes: true classes by called ones, videos."""
+    from rich.console import Console
+    from rich.table import Table
+
+    names, level = result["classes"]["classes"], result["classes"]["video"]
+    table = Table(title=f"{result['dataset']}: videos by true and called class", title_justify="left")
+    table.add_column("true")
+    for name in (*names, "recall %", "precision %"):
+        table.add_column(name, justify="right")
+    for name, row in zip(names, level["confusion"], strict=True):
+        of_class = level["per_class"][name]
+        table.add_row(name, *map(str, row), _percent(of_class, "recall"), _percent(of_class, "precision"))
+    console = Console(width=120, force_terminal=False)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def _percent(values: Mapping[str, Any], name: str) -> str:
+    if name not in values:
+        return "-"
+    return "undefined" if values[name] is None else f"{100 * values[name]:.2f}"
 
 
 def _version(name: str) -> str | None:

@@ -44,6 +44,9 @@ class DataConfig(Section):
     """Dataset words, e.g. FF++, FF++/Deepfakes@c40, demo/FF++; their train splits are joined."""
     val: list[str] | None = None
     """Dataset words whose val split selects the checkpoint; null = those of train. Never test data."""
+    holdout: float | None = Field(None, gt=0, lt=0.5)
+    """Share of the training subjects (videos, where subjects are not known) that is not trained on but selects the
+    checkpoint and the threshold, in training sets without a val split, such as MCIO's; those that have one use it."""
     test: list[str] = []
     """Dataset words whose test split is scored; one result file each."""
     image_size: int | None = Field(None, ge=8)
@@ -69,8 +72,9 @@ class DataConfig(Section):
     """uniform: spread over the video; first: the earliest ones, as DeepfakeBench's loader does."""
     clip: ClipConfig | None = None
     """Cut clips instead of frames; set by detectors that need them."""
-    balance: Literal["natural", "class", "manipulation"] = "natural"
-    """natural: every sample once an epoch; class: as many real as fake draws; manipulation: equal per class string."""
+    balance: Literal["natural", "class", "manipulation", "kind"] = "natural"
+    """natural: every sample once an epoch; class: as many real as fake draws; manipulation: equal per class string;
+    kind: equal per kind (real, deepfake, diffusion, spoof)."""
     allow_overlap: bool = False
     """Permit the same videos in training and test."""
     on_error: Literal["fail", "skip"] = "fail"
@@ -220,6 +224,8 @@ class ProtocolRef(Section):
     """Which of its runs, when it has several."""
     world: str | None = None
     """World its dataset words were moved into (demo), or null for the real datasets."""
+    changes: dict[str, str | None] = {}
+    """Dataset words that the world replaces by another one, or leaves out (null)."""
 
 
 class RunConfig(Section):

@@ -26,9 +26,10 @@ from backbones.weights import (
     stored_normalization,
 )
 from benchmark.config import Section
+from benchmark.data.cards import REAL_KIND
 from benchmark.data.datasets import FaceDataset, collate
 from benchmark.data.sampling import BatchPlan
-from benchmark.errors import CheckpointError, TrainingError
+from benchmark.errors import CheckpointError, DataError, TrainingError
 from benchmark.schema import OptimizerConfig
 
 Batch = dict[str, Any]
@@ -52,6 +53,10 @@ class Engine(Protocol):
 
     def backward(self, loss: torch.Tensor) -> None:
         """Accumulate gradients (scaled under fp16)."""
+        ...
+
+    def draw_alike(self) -> None:
+        """Let the next forward pass make the same draws for a whole batch (mixup's lambda) as the step's first one."""
         ...
 
     def accumulating(self, last: bool) -> AbstractContextManager[None]:
@@ -78,6 +83,7 @@ class Detector(nn.Module):
         input_size: side of its square input in pixels.
         memory_format: layout of its 4-D tensors (channels_last for CNNs).
         normalization: mean and std of its input; None when its weights do not tell.
+        class_names: the classes a sample is sorted into, the first one real; more than two get a confusion matrix.
     """
 
     Config: ClassVar[type[DetectorConfig]] = DetectorConfig
@@ -87,6 +93,7 @@ class Detector(nn.Module):
     input_size: int = 224
     memory_format: torch.memory_format = torch.contiguous_format
     normalization: Normalization | None = ((0.5,) * 3, (0.5,) * 3)
+    class_names: tuple[str, ...] = ("real", "fake")
 
     def training_step(self, batch: Batch) -> Losses:
         """Losses of one micro-batch.
@@ -104,6 +111,14 @@ class Detector(nn.Module):
         """P(fake) per sample, (B,) float32 in [0, 1]. Self-supervised stages do not define it."""
         raise NotImplementedError(f"{type(self).__name__} makes no predictions; it is a pre-training stage.")
 
+    def class_probabilities(self, batch: Batch) -> torch.Tensor:
+        """Probability of every class in ``class_names``, (B, C) float32; P(fake) is what is not the first one's."""
+        fake = self.predict(batch)
+        return torch.stack([1.0 - fake, fake], dim=1)
+
+    def check_training_data(self, dataset: FaceDataset) -> None:
+        """Called once before training; raise when the method cannot learn from these samples."""
+
     @property
     def can_predict(self) -> bool:
         """Whether the method scores samples."""
@@ -117,6 +132,7 @@ class Detector(nn.Module):
         """
         sums: Losses = {}
         for number, batch in enumerate(micro_batches, 1):
+            engine.draw_alike()
             with engine.accumulating(last=number == len(micro_batches)):
                 losses = engine.forward(batch)
                 engine.backward(losses["loss"] / len(micro_batches))
@@ -186,7 +202,8 @@ class ClassifierConfig(DetectorConfig):
     """Settings of a classifier on a pooled feature."""
 
     classes: list[str] = Field(["real", "fake"], min_length=2)
-    """Output classes in order; the first is the real / bona fide one, P(fake) = 1 - P(first)."""
+    """Output classes in order; the first is the real / bona fide one, P(fake) = 1 - P(first). With more than two, the
+    others are kinds of fakes as dataset cards name them, e.g. [real, deepfake, diffusion, spoof]."""
     weights_classes: list[str] | None = None
     """Output order of a weights file that does not say it itself (FSFM's published files: [fake, real])."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
@@ -226,6 +243,7 @@ class Classifier(Detector):
     def __init__(self, config: ClassifierConfig, backbone: Backbone) -> None:
         super().__init__()
         self.config = config
+        self.class_names = tuple(config.classes)
         self.backbone = backbone
         self.input_size = backbone.input_size
         self.normalization = backbone.normalization
@@ -244,13 +262,52 @@ class Classifier(Detector):
 
     def training_step(self, batch: Batch) -> Losses:
         """Cross entropy, with mixup / CutMix and label smoothing when configured."""
-        images, targets = self.mix(batch["image"], batch["label"])
+        images, targets = self.mix(batch["image"], self.class_of(batch))
         return {"loss": self.classification_loss(self.logits(images), targets)}
 
     def predict(self, batch: Batch) -> torch.Tensor:
-        """1 - P(real), the softmax in float32."""
-        fakes = F.softmax(self.logits(batch["image"]).float(), dim=-1)[:, 1:]
-        return fakes.sum(-1).clamp(max=1.0)  # the sum of several classes may round to just above 1
+        """1 - P(real)."""
+        return probability_of_fake(self.class_probabilities(batch))
+
+    def class_probabilities(self, batch: Batch) -> torch.Tensor:
+        """See ``Detector.class_probabilities``; the softmax in float32."""
+        return F.softmax(self.logits(batch["image"]).float(), dim=-1)
+
+    def class_of(self, batch: Batch) -> torch.Tensor:
+        """Class index of every sample, (B,) int64: its label, or with several kinds of fakes its kind's place."""
+        index: torch.Tensor = batch["label"] if len(self.class_names) == 2 else batch["class"]
+        return index
+
+    def collate(self, samples: list[dict[str, Any]]) -> Batch:
+        """See ``Detector.collate``; several kinds of fakes add ``class`` (B,) int64, -1 for an unknown kind."""
+        batch = super().collate(samples)
+        if len(self.class_names) > 2 and "kind" in batch:
+            places = {name: place for place, name in enumerate(self._kinds())}
+            batch["class"] = torch.tensor([places.get(kind, -1) for kind in batch["kind"]])
+        return batch
+
+    def check_training_data(self, dataset: FaceDataset) -> None:
+        """With several kinds of fakes: every sample's kind must be one of them, and every kind must be there.
+
+        Raises:
+            DataError: it is not so; names the dataset and what to add to its card, or the kind without samples.
+        """
+        if len(self.class_names) == 2:
+            return
+        for video in dataset.videos:
+            if video.kind not in self._kinds():
+                raise DataError(
+                    f"{video.dataset}: the kind of its class {video.record.cls} is {video.kind or 'not given'}, but "
+                    f"the detector sorts into {', '.join(self._kinds())}. Say it in the dataset's card, e.g. "
+                    f"kind: {self.class_names[1]} (or kinds: {{{video.record.cls}: ..}} for single classes)."
+                )
+        for kind in self._kinds():
+            if all(video.kind != kind for video in dataset.videos):
+                raise DataError(f"The training set has no sample of the class {kind}; add data, or change its classes.")
+
+    def _kinds(self) -> tuple[str, ...]:
+        """Kinds of samples in the order of the classes; the first class, whatever it is called, is the real one."""
+        return (REAL_KIND, *self.class_names[1:])
 
     def mix(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mixup or CutMix of a batch with its own reverse (timm's, mode "batch").
@@ -316,6 +373,11 @@ class Classifier(Detector):
             if key in state and len(state[key]) == len(rows):
                 state[key] = state[key][rows]
         return state
+
+
+def probability_of_fake(probabilities: torch.Tensor) -> torch.Tensor:
+    """(B, C) class probabilities, the first class real, to P(fake) (B,); the sum may round to just above 1."""
+    return probabilities[:, 1:].sum(-1).clamp(max=1.0)
 
 
 def group_parameters(

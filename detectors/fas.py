@@ -28,15 +28,22 @@ from detectors.fs_adapter import FSAdapter, FSAdapterConfig
 _EMBEDDED = 512
 
 
-class FASConfig(ClassifierConfig):
-    """Settings of the full fine-tuning."""
+class FASSettings(ClassifierConfig):
+    """What both variants share."""
 
     classes: list[str] = Field(["live", "spoof"], min_length=2)
     """Output classes in order; the first is bona fide."""
-    norm_axis: Literal["tokens", "channels"] = "tokens"
-    """Axis of the square-root norm: tokens (published full fine-tuning) or channels."""
+    head_dropout: float = Field(0.5, ge=0, lt=1)
+    """Dropout of the embedded feature."""
     balance_domains: bool = True
     """Fill every batch with equal numbers of live and spoof from every source dataset."""
+
+
+class FASConfig(FASSettings):
+    """Settings of the full fine-tuning."""
+
+    norm_axis: Literal["tokens", "channels"] = "tokens"
+    """Axis of the square-root norm: tokens (published full fine-tuning) or channels."""
 
 
 class FASHead(nn.Module):
@@ -45,14 +52,15 @@ class FASHead(nn.Module):
     Args:
         width: input channels D.
         classes: number of outputs.
+        dropout: rate behind the ReLU.
     """
 
-    def __init__(self, width: int, classes: int) -> None:
+    def __init__(self, width: int, classes: int, dropout: float = 0.5) -> None:
         super().__init__()
         self.bottleneck_layer_fc = nn.Linear(width, _EMBEDDED)
         nn.init.normal_(self.bottleneck_layer_fc.weight, 0, 0.005)
         nn.init.constant_(self.bottleneck_layer_fc.bias, 0.1)
-        self.dropout = nn.Dropout(0.5)
+        self.dropout = nn.Dropout(dropout)
         self.classifier_layer = nn.Linear(_EMBEDDED, classes)
         nn.init.normal_(self.classifier_layer.weight, 0, 0.01)
         nn.init.zeros_(self.classifier_layer.bias)
@@ -112,14 +120,16 @@ class FASDetector(_FASMixin, Classifier):
 
     def __init__(self, config: FASConfig, backbone: Backbone) -> None:
         super().__init__(config, backbone)
-        self.head = FASHead(backbone.embed_dim, len(config.classes))
+        self.head = FASHead(backbone.embed_dim, len(config.classes), config.head_dropout)
+
+    def sequence(self, images: torch.Tensor) -> torch.Tensor:
+        """What the head reads, (B, 1 + N, D): the pooled feature, then the patch tokens as the last block left them."""
+        features = self.backbone.extract(images)
+        return torch.cat([features.pooled[:, None], features.tokens[:, self.backbone.num_prefix_tokens :]], dim=1)
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Class scores (B, C), read at the pooled token."""
-        features = self.backbone.extract(images)
-        patches = features.tokens[:, self.backbone.num_prefix_tokens :]
-        sequence = torch.cat([features.pooled[:, None], patches], dim=1)
-        out: torch.Tensor = self.head(sequence, 1 if self.config.norm_axis == "tokens" else 2)
+        out: torch.Tensor = self.head(self.sequence(images), 1 if self.config.norm_axis == "tokens" else 2)
         return out[:, 0]
 
     def adapt_state(self, state: dict[str, torch.Tensor], content: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -127,16 +137,12 @@ class FASDetector(_FASMixin, Classifier):
         return super().adapt_state(_rename_published(state, ()), content)
 
 
-class FASAdapterConfig(FSAdapterConfig):
+class FASAdapterConfig(FASSettings, FSAdapterConfig):
     """Settings of the adapter variant; no mixing, no smoothing."""
 
-    classes: list[str] = Field(["live", "spoof"], min_length=2)
-    """Output classes in order; the first is bona fide."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     mixup: float = Field(0.0, ge=0)
     cutmix: float = Field(0.0, ge=0)
-    balance_domains: bool = True
-    """Fill every batch with equal numbers of live and spoof from every source dataset."""
 
 
 @DETECTORS.register("fas_adapter")
@@ -147,7 +153,7 @@ class FASAdapter(_FASMixin, FSAdapter):
 
     def make_head(self, width: int) -> nn.Module:
         """The embedder and classifier of the FAS experiments on the concatenated feature."""
-        return FASHead(width, len(self.config.classes))
+        return FASHead(width, len(self.config.classes), self.config.head_dropout)
 
     def adapt_state(self, state: dict[str, torch.Tensor], content: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Published key names to ours, classes in our order."""

@@ -101,7 +101,7 @@ class FSAdapter(Classifier):
 
     def training_step(self, batch: Batch) -> Losses:
         """Cross entropy on mixed images plus the contrastive loss with the unmixed labels."""
-        images, targets = self.mix(batch["image"], batch["label"])
+        images, targets = self.mix(batch["image"], self.class_of(batch))
         feature, projected = self.adapted(images)
         classification = self.classification_loss(self.head(feature), targets)
         contrastive = real_anchor_loss(projected, batch["label"] == 0, self.config.temperature)

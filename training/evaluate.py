@@ -65,6 +65,8 @@ def score_dataset(
         pin_memory=group.device.type == "cuda",
         worker_init_fn=start_worker,
     )
+    several = len(detector.class_names) > 2
+    score = detector.class_probabilities if several else detector.predict
     indices, scores, errors = [], [], []
     for batch in _progress(loader, what, group):
         errors += batch.pop("errors")
@@ -72,22 +74,24 @@ def score_dataset(
             continue
         indices.append(batch["index"])
         with autocast(config.trainer.precision, group.device):
-            scores.append(detector.predict(to_device(batch, group.device, inputs, detector.memory_format)))
+            scores.append(score(to_device(batch, group.device, inputs, detector.memory_format)))
     own = (
         torch.cat(indices).tolist() if indices else [],
-        torch.cat(scores).float().cpu().tolist() if scores else [],
+        torch.cat(scores).float().cpu().numpy() if scores else np.empty(0),
         errors,
     )
-    return _merge(group.gather(own), dataset, config, what)
+    return _merge(group.gather(own), dataset, config, what, detector.class_names if several else ())
 
 
 def _merge(
-    shares: list[tuple[list[int], list[float], list[tuple[int, str]]]],
+    shares: list[tuple[list[int], np.ndarray, list[tuple[int, str]]]],
     dataset: FaceDataset,
     config: RunConfig,
     what: str,
+    classes: tuple[str, ...] = (),
 ) -> Scored:
-    score_of: dict[int, float] = {}
+    """All shares in dataset order; a row's value is P(fake), or with ``classes`` the probability of each."""
+    score_of: dict[int, Any] = {}
     missing: dict[int, str] = {}
     for indices, scores, errors in shares:
         assert not score_of.keys() & set(indices), "a sample was scored twice"
@@ -105,8 +109,15 @@ def _merge(
     if reasons:
         logger.warning("{}: {} of {} samples cannot be read; first: {}", what, len(reasons), len(dataset), reasons[0])
     order = sorted(score_of)
-    rows = [(dataset.dataset_name(i), *dataset.describe(i), int(dataset.labels[i]), score_of[i]) for i in order]
+    values = np.array([score_of[i] for i in order], dtype=np.float64)
+    scores = values[:, 1:].sum(1).clip(max=1.0) if classes else values
+    rows = [
+        (dataset.dataset_name(i), *dataset.describe(i), int(dataset.labels[i]), float(value))
+        for i, value in zip(order, scores, strict=True)
+    ]
     predictions = Predictions.from_rows(rows)
+    if classes:
+        predictions = predictions.with_classes(classes, [dataset.kind_name(i) or "unknown" for i in order], values)
     bad = np.flatnonzero(~((predictions.score >= 0) & (predictions.score <= 1)))
     if len(bad):
         row = rows[int(bad[0])]

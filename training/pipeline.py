@@ -20,14 +20,25 @@ from benchmark.config import Settings
 from benchmark.data.augmentation import build_augmentation
 from benchmark.data.cards import Word
 from benchmark.data.datasets import FaceDataset, check_overlap, origins, select_videos
+from benchmark.data.holdout import Loaded, training_and_development
 from benchmark.data.readers import Listing, load_words
 from benchmark.data.transforms import EvalTransform
 from benchmark.errors import ConfigError
-from benchmark.evaluation import flat_metrics, metrics_of, video_classes, video_scores
+from benchmark.evaluation import flat_metrics, metrics_of, video_scores
+from benchmark.metrics_classes import class_summary
 from benchmark.metrics_fas import equal_error_point, error_rates
 from benchmark.predictions import Predictions
 from benchmark.registry import BACKBONES
-from benchmark.results import SCHEMA, file_name, now, provenance, result_path, result_table, write_result
+from benchmark.results import (
+    SCHEMA,
+    confusion_table,
+    file_name,
+    now,
+    provenance,
+    result_path,
+    result_table,
+    write_result,
+)
 from benchmark.schema import ClipConfig, RunConfig
 from detectors.base import Detector
 from training.distributed import Processes
@@ -85,7 +96,7 @@ def _normalization(config: RunConfig, detector: Detector) -> Normalization:
 
 def training_set(config: RunConfig, detector: Detector, inputs: InputFormat, settings: Settings) -> FaceDataset:
     """Training samples with augmentation."""
-    loaded = _load(config, config.data.train, "train")
+    loaded = _load(config, config.data.train, "train") if not holds_out(config, detector) else _divide(config)[0]
     counts = config.data.frames
     videos = select_videos(loaded, counts.train, config.data.frame_select, counts.train_real)
     augmentation = build_augmentation(
@@ -110,7 +121,40 @@ def evaluation_set(
     config: RunConfig, detector: Detector, inputs: InputFormat, words: Sequence[str], split: str
 ) -> FaceDataset:
     """Samples of the val or test split of some dataset words, without augmentation."""
-    loaded = _load(config, words, split)
+    return _evaluation_set(config, detector, inputs, _load(config, words, split), split)
+
+
+def validation_set(config: RunConfig, detector: Detector, inputs: InputFormat) -> FaceDataset | None:
+    """The data that selects the checkpoint and gives the threshold; None when the last weights are taken as they are.
+
+    It is the val split of ``data.val`` (or of the training sets), what ``data.holdout`` keeps out of training, or,
+    under the published rule, the test set.
+    """
+    select = config.evaluation.select
+    if select.rule == "published":
+        logger.warning("evaluation.select.rule is 'published': the checkpoint is chosen on the TEST set.")
+        return evaluation_set(config, detector, inputs, config.data.test, "test")
+    if holds_out(config, detector):
+        return _evaluation_set(config, detector, inputs, _divide(config)[1], "val")
+    if select.metric == "last":
+        return None
+    return evaluation_set(config, detector, inputs, validation_words(config), "val")
+
+
+def holds_out(config: RunConfig, detector: Detector) -> bool:
+    """Whether part of the training data is development data (see ``data.holdout``)."""
+    wanted = config.data.holdout is not None and config.data.val is None and bool(config.data.train)
+    return wanted and detector.can_predict and config.evaluation.select.rule == "validation"
+
+
+def _divide(config: RunConfig) -> tuple[Loaded, Loaded]:
+    assert config.data.holdout is not None
+    return training_and_development(config.data.train, config.data.holdout, config.paths, config.data.labels)
+
+
+def _evaluation_set(
+    config: RunConfig, detector: Detector, inputs: InputFormat, loaded: list[tuple[Word, Listing]], split: str
+) -> FaceDataset:
     counts = config.data.frames
     videos = select_videos(loaded, counts.val if split == "val" else counts.test, config.data.frame_select)
     return FaceDataset(
@@ -131,6 +175,19 @@ def _load(config: RunConfig, words: Sequence[str], split: str) -> list[tuple[Wor
 def validation_words(config: RunConfig) -> list[str]:
     """Datasets whose val split selects the checkpoint."""
     return list(config.data.train if config.data.val is None else config.data.val)
+
+
+def selection_rule(config: RunConfig, detector: Detector) -> str:
+    """Which data select the checkpoint and by what, in words."""
+    select = config.evaluation.select
+    if select.metric == "last":
+        return "the last weights"
+    criterion = f"{select.metric} ({'video' if select.metric == 'hter' else select.level})"
+    if select.rule == "published":
+        return f"{criterion} on the TEST set (published rule)"
+    if holds_out(config, detector):
+        return f"{criterion} on the val split of the training sets, or {config.data.holdout:.0%} of their subjects"
+    return f"{criterion} on the val split of {', '.join(validation_words(config))}"
 
 
 def refuse_overlap(config: RunConfig, train: FaceDataset, others: dict[str, FaceDataset]) -> None:
@@ -186,7 +243,8 @@ def operating_threshold(
     video = video_scores(scored.predictions)
     point = equal_error_point(1.0 - video.scores, video.labels == 0)
     names = ", ".join(sorted({video.dataset for video in dataset.videos}))
-    return Threshold(1.0 - point.threshold, f"equal error rate of the videos in the val split of {names}")
+    part = "development part" if holds_out(config, detector) else "val split"
+    return Threshold(1.0 - point.threshold, f"equal error rate of the videos in the {part} of {names}")
 
 
 def score_test_sets(
@@ -250,13 +308,25 @@ def score_test_sets(
         for level, values in result["metrics"].items():
             if values["auc"] is None:
                 logger.warning("{}: only one class at {} level; AUC, EER and AP are undefined.", word, level)
-        result["operating_point"] = _operating_point(scored.predictions, threshold, config)
+        types = attack_types(scored.predictions, dataset)
+        result["operating_point"] = _operating_point(scored.predictions, types, threshold, config)
+        if scored.predictions.classes:
+            result["classes"] = class_summary(scored.predictions)
         write_result(result_path(run, word), result)
         results.append(result)
     return results
 
 
-def _operating_point(predictions: Predictions, threshold: Threshold | None, config: RunConfig) -> dict[str, Any] | None:
+def attack_types(predictions: Predictions, dataset: FaceDataset) -> list[str]:
+    """Attack type of every video in first-seen order: what its index says (``facts.attack``), else its class string."""
+    records = {video.record.video_id: video.record for video in dataset.videos}
+    videos = [records[video] for video in dict.fromkeys(predictions.video)]
+    return [str(record.extra.get("facts", {}).get("attack") or record.cls) for record in videos]
+
+
+def _operating_point(
+    predictions: Predictions, types: Sequence[str], threshold: Threshold | None, config: RunConfig
+) -> dict[str, Any] | None:
     """Video-level error rates at the development threshold; the FAS block when the protocol asks for it."""
     video = video_scores(predictions)
     live_threshold = None if threshold is None else 1.0 - threshold.value
@@ -265,14 +335,15 @@ def _operating_point(predictions: Predictions, threshold: Threshold | None, conf
         rates = error_rates(1.0 - video.scores, video.labels == 0, live_threshold)
         point = {"threshold": threshold.value, "origin": threshold.origin, "far": rates.far, "frr": rates.frr}
     if config.evaluation.metrics == "fas":
-        point["fas"] = metrics_fas.summary(video, video_classes(predictions), live_threshold)
+        point["fas"] = metrics_fas.summary(video, types, live_threshold)
     return point or None
 
 
 def report(results: Sequence[dict[str, Any]], run: Path) -> None:
     """Print the result table and where the files are."""
     if results:
-        print(result_table(results), end="")  # noqa: T201 - the program's output, not a log line
+        tables = [result_table(results), *(confusion_table(result) for result in results if "classes" in result)]
+        print(*tables, sep="", end="")  # noqa: T201 - the program's output, not a log line
         logger.info("Predictions: {}  Results: {}", run / "predictions", run / "results")
 
 
@@ -311,6 +382,8 @@ def describe(config: RunConfig, detector: Detector, train: FaceDataset, others: 
             f"{facts['samples']} samples ({facts['real_samples']} real, {facts['fake_samples']} fake); "
             + ", ".join(f"{name} {count}" for name, count in facts["classes"].items())
         )
+        if facts["videos_with_fewer_frames"]:
+            lines.append(f"    {facts['videos_with_fewer_frames']} videos have fewer frames than asked for")
     groups = detector.parameter_groups(config.optimizer)
     trained = sum(p.numel() for group in groups for p in group["params"])
     total = sum(p.numel() for p in detector.parameters())
@@ -324,9 +397,8 @@ def describe(config: RunConfig, detector: Detector, train: FaceDataset, others: 
     plan = detector.batch_plan(train, batch, config.trainer.seed)
     per_epoch = plan.steps_per_epoch if plan else len(train) // batch
     steps = config.schedule.steps or per_epoch * (config.schedule.epochs or 0)
-    select = config.evaluation.select
     lines += [
         f"plan: {steps} steps of {batch} samples ({per_epoch} per epoch), precision {config.trainer.precision}",
-        f"selection: {select.metric} ({select.level}) on the val split of {', '.join(validation_words(config))}",
+        f"selection: {selection_rule(config, detector)}",
     ]
     return "\n".join(lines)

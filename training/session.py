@@ -12,8 +12,9 @@ from loguru import logger
 from benchmark.config import Settings
 from benchmark.data.datasets import FaceDataset
 from benchmark.errors import ConfigError
-from benchmark.results import read_result, result_path, result_table
+from benchmark.results import SCHEMA, figures, mean_figures, read_result, result_path, result_table, write_result
 from benchmark.schema import RunConfig
+from training.checkpoint import CheckpointStore
 from training.distributed import Processes
 from training.pipeline import (
     build_detector,
@@ -26,11 +27,14 @@ from training.pipeline import (
     save_run_facts,
     score_test_sets,
     training_set,
-    validation_words,
+    validation_set,
     validator,
     weights_metadata,
 )
-from training.trainer import Interrupted, Trainer, seed_step
+from training.trainer import Interrupted, Trainer, refuse_other_run, seed_step
+
+LAST_WEIGHTS = "last_weights"
+"""Folder of what the last weights score, under the published selection rule."""
 
 
 class Session:
@@ -50,6 +54,7 @@ class Session:
         with _MainFirst(group):  # the main process may have to build a demo world
             self.train = training_set(config, self.detector, self.inputs, settings)
             self.val, self.tests = self._evaluation_sets()
+        self.detector.check_training_data(self.train)
         others = {f"test set {word}": dataset for word, dataset in self.tests.items()}
         if self.val is not None:
             others["validation set"] = self.val
@@ -61,7 +66,24 @@ class Session:
 
     def is_finished(self) -> bool:
         """Whether every test set has its result file."""
-        return bool(self.tests) and all(result_path(self.run, word).is_file() for word in self.tests)
+        folders = [self.run]
+        if self.config.evaluation.select.rule == "published":
+            folders.append(self.run / LAST_WEIGHTS)
+        return bool(self.tests) and all(
+            result_path(folder, word).is_file() for folder in folders for word in self.tests
+        )
+
+    def report_finished(self) -> None:
+        """Say that there is nothing left to do, and show the results again.
+
+        Raises:
+            ConfigError: the finished run had other settings or other data.
+        """
+        state = CheckpointStore(self.run).load_state("last")
+        refuse_other_run(state, self.config, self._data())
+        logger.info("{} is finished; there is nothing to resume.", self.run)
+        if self.group.is_main:
+            report([read_result(result_path(self.run, word)) for word in self.tests], self.run)
 
     def show_plan(self) -> None:
         """Print data, parameter groups and plan."""
@@ -93,8 +115,8 @@ class Session:
         which = "best" if trainer.store.pointer("best") else "last"
         results = self._test(trainer, which, self.run)
         if self.config.evaluation.select.rule == "published":
-            last = self._test(trainer, "last", self.run / "last_weights")
-            results += [{**result, "dataset": f"{result['dataset']} (last weights)"} for result in last]
+            last = self._test(trainer, "last", self.run / LAST_WEIGHTS)
+            results += [{**result, "dataset": f"{result['dataset']} (last)"} for result in last]
         if self.group.is_main:
             report(results, self.run)
         return 0
@@ -120,7 +142,14 @@ class Session:
         if self.val is not None:
             validate = validator(self.detector, self.val, config, self.inputs, self.group)
         metadata = weights_metadata(config, self.detector, self.inputs)
-        return Trainer(config, self.detector, self.train, self.inputs, self.run, self.group, validate, metadata)
+        return Trainer(
+            config, self.detector, self.train, self.inputs, self.run, self.group, validate, metadata, self._data()
+        )
+
+    def _data(self) -> dict[str, str]:
+        """Identity of the data that the weights and their choice depend on."""
+        parts = {"training": self.train, "validation": self.val}
+        return {name: dataset.identity() for name, dataset in parts.items() if dataset is not None}
 
     def _evaluation_sets(self) -> tuple[FaceDataset | None, dict[str, FaceDataset]]:
         config = self.config
@@ -128,12 +157,7 @@ class Session:
             if config.data.test:
                 raise ConfigError(f"Detector {config.detector.name} makes no predictions; leave out --test.")
             return None, {}
-        val, select = None, config.evaluation.select
-        if select.rule == "published":
-            logger.warning("evaluation.select.rule is 'published': the checkpoint is chosen on the TEST set.")
-            val = evaluation_set(config, self.detector, self.inputs, config.data.test, "test")
-        elif select.metric != "last":
-            val = evaluation_set(config, self.detector, self.inputs, validation_words(config), "val")
+        val = validation_set(config, self.detector, self.inputs)
         tests = {word: evaluation_set(config, self.detector, self.inputs, [word], "test") for word in config.data.test}
         return val, {dataset.videos[0].dataset: dataset for dataset in tests.values()}
 
@@ -148,15 +172,34 @@ class Session:
 
 
 def report_folds(configs: Sequence[RunConfig]) -> None:
-    """Print one table over the runs of a protocol, with their mean."""
-    results = []
+    """Print one table over the runs of a protocol with their mean, and write it as ``summary.json`` above them.
+
+    The mean is over the folds, of the selected weights and, under the published rule, of the last ones.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
     for config in configs:
-        folder = config.paths.runs / str(config.name) / "results"
         assert config.protocol is not None
-        for path in sorted(folder.glob("*.json")):
-            result = read_result(path)
-            results.append({**result, "dataset": f"{config.protocol.fold}: {result['dataset']}"})
-    sys.stdout.write(result_table(results))
+        folder = config.paths.runs / str(config.name)
+        for weights, part in (("selected", folder), ("last", folder / LAST_WEIGHTS)):
+            for path in sorted((part / "results").glob("*.json")):
+                result = read_result(path)
+                mark = "" if weights == "selected" else f" ({weights})"
+                name = f"{config.protocol.fold}: {result['dataset']}{mark}"
+                groups.setdefault(weights, []).append({**result, "dataset": name})
+    if not groups:
+        return
+    means = {f"mean, {weights}": mean_figures(results) for weights, results in groups.items()}
+    rows = [result for results in groups.values() for result in results]
+    sys.stdout.write(result_table(rows, means))
+    content = {
+        "schema": SCHEMA,
+        "protocol": {**configs[0].protocol.model_dump(), "fold": ""} if configs[0].protocol else None,
+        "folds": {row["dataset"]: figures(row) for row in rows},
+        "mean": {weights: mean_figures(results) for weights, results in groups.items()},
+    }
+    run = configs[0].paths.runs / str(configs[0].name)
+    write_result(run.parent / "summary.json", content)
+    logger.info("Summary of {} folds: {}", len(configs), run.parent / "summary.json")
 
 
 class _MainFirst:

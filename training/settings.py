@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from loguru import logger
+
+from benchmark.cli import setup_logging
 from benchmark.config import CONFIG_DIR, Settings
 from benchmark.errors import ConfigError
-from benchmark.protocols import Fold, Protocol, get_protocol, in_world
+from benchmark.protocols import Protocol, get_protocol
+from benchmark.registry import load_plugin
 from benchmark.schema import RunConfig
+
+if TYPE_CHECKING:
+    from training.distributed import Processes
 
 
 class Run(NamedTuple):
@@ -17,6 +26,32 @@ class Run(NamedTuple):
 
     config: RunConfig
     settings: Settings
+
+
+@contextmanager
+def launched(options: argparse.Namespace, overrides: list[str]) -> Iterator[tuple[list[Run], Processes]]:
+    """What every command starts with: plugins, settings, then the processes of the run and their logging.
+
+    Args:
+        options, overrides: see ``runs_from``; also ``plugins``.
+
+    Yields:
+        The runs, and this process among those of the command.
+
+    Raises:
+        BenchmarkError: a plugin that does not load, wrong settings; before PyTorch is imported.
+    """
+    for plugin in options.plugins:
+        load_plugin(plugin)
+    runs = runs_from(options, overrides)
+
+    from training.distributed import processes
+
+    with processes(runs[0].config.trainer.device) as group:
+        setup_logging(main=group.is_main)
+        if group.is_main:
+            say_changes(runs[0].config)
+        yield runs, group
 
 
 def runs_from(options: argparse.Namespace, overrides: list[str]) -> list[Run]:
@@ -41,16 +76,24 @@ def runs_from(options: argparse.Namespace, overrides: list[str]) -> list[Run]:
         return [_run(options, overrides, words, None)]
     if words:
         raise ConfigError(f"--protocol names the data sets itself; leave out --{', --'.join(words)}.")
-    protocol = get_protocol(options.protocol)
+    protocol, world = get_protocol(options.protocol), given.get("world")
     return [
-        _run(options, overrides, _fold_words(fold, given.get("world")), (protocol, name))
-        for name, fold in protocol.runs().items()
+        _run(options, overrides, fold.model_dump(exclude_none=True), (protocol, name))
+        for name, fold in protocol.runs_in(world).items()
     ]
 
 
-def _fold_words(fold: Fold, world: str | None) -> dict[str, list[str]]:
-    words = {"train": fold.train, "test": fold.test} | ({"val": fold.val} if fold.val is not None else {})
-    return {key: in_world(value, world) for key, value in words.items()}
+def say_changes(config: RunConfig) -> None:
+    """Log what a world leaves out of the protocol, or replaces."""
+    if config.protocol is not None:
+        for word, other in config.protocol.changes.items():
+            text = f"{other} stands for {word}." if other else f"{word} is left out."
+            logger.warning("World {}: {}", config.protocol.world, text)
+
+
+def fold_folder(fold: str) -> str:
+    """A fold's name as a folder name: ``OCI->M`` becomes ``OCI2M``, as in the published folders."""
+    return fold.replace("->", "2")
 
 
 def _run(
@@ -64,12 +107,15 @@ def _run(
     name = options.name or settings.values.get("name") or path.stem
     if part is not None:
         protocol, fold = part
+        changes = protocol.changes_in(options.world)
         reference = {"name": protocol.name, "version": protocol.version, "fold": fold, "world": options.world}
-        settings.set(("protocol",), reference, "--protocol")
+        settings.set(("protocol",), {**reference, "changes": changes}, "--protocol")
+        if protocol.holdout is not None:
+            settings.set(("data", "holdout"), protocol.holdout, f"protocol {protocol.name}")
         settings.set(("evaluation", "metrics"), protocol.metrics, f"protocol {protocol.name}")
         if protocol.select is not None:
             settings.set(("evaluation", "select"), protocol.select.model_dump(), f"protocol {protocol.name}")
-        name = f"{name}/{fold}" if fold else name
+        name = f"{name}/{fold_folder(fold)}" if fold else name
     settings.set(("name",), name, "--name")
     for key, value in words.items():
         settings.set(("data", key), list(value), f"--{key}")

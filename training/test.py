@@ -9,7 +9,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from benchmark.cli import guarded, setup_logging, split_overrides
+from benchmark.cli import guarded, split_overrides
 from benchmark.config import PluginSpec, Settings
 from benchmark.errors import ConfigError
 from benchmark.schema import RunConfig
@@ -43,22 +43,18 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
     """Load weights, score, report, for every run of a protocol in turn; see ``parse``."""
-    from benchmark.registry import load_plugin
-    from training.settings import config_path, runs_from
+    from training.settings import config_path, fold_folder, launched
 
-    for plugin in options.plugins:
-        load_plugin(plugin)
     options.name = options.name or f"{config_path(options.detector).stem}_test"
-    runs = runs_from(options, overrides)
+    with launched(options, overrides) as (runs, group):
+        from training.session import report_folds
 
-    from training.distributed import processes  # imports torch: a typing error is answered before that
-
-    with processes(runs[0].config.trainer.device) as group:
-        setup_logging(main=group.is_main)
         for config, settings in runs:
             fold = config.protocol.fold if config.protocol else ""
-            weights = f"{options.weights}/{fold}" if fold else options.weights
+            weights = f"{options.weights}/{fold_folder(fold)}" if fold else options.weights
             _score(without_initial_weights(config), settings, weights, group)
+        if len(runs) > 1 and group.is_main:
+            report_folds([run.config for run in runs])
     return 0
 
 

@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from benchmark.cli import guarded, setup_logging, split_overrides
+from benchmark.cli import guarded, split_overrides
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -48,17 +48,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
     """Train and test, every run of a protocol in turn; see ``parse``."""
-    from benchmark.registry import load_plugin
-    from training.settings import runs_from
+    from training.settings import launched
 
-    for plugin in options.plugins:
-        load_plugin(plugin)
-    runs = runs_from(options, overrides)
-
-    from training.distributed import processes  # imports torch: a typing error is answered before that
-
-    with processes(runs[0].config.trainer.device) as group:
-        setup_logging(main=group.is_main)
+    with launched(options, overrides) as (runs, group):
         from training.session import Session, report_folds
 
         for config, settings in runs:
@@ -67,6 +59,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
                 session.show_plan()
                 continue
             if options.resume and session.is_finished():
+                session.report_finished()
                 continue
             _claim_folder(session.run, options, several=len(runs) > 1)
             status = session.train_and_test(resume=options.resume and session.has_checkpoint())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +98,7 @@ class Trainer:
         group: this process among those of the run.
         validate: returns validation metrics by name (``loss``, ``video_auc``, ...), or None without validation.
         metadata: strings stored inside the weights file.
+        data: fingerprint of the data of every part (``training``, ``validation``), compared on resume.
 
     Raises:
         TrainingError: empty or one-class training data, fewer samples than a batch, nothing to train.
@@ -114,9 +115,10 @@ class Trainer:
         group: Processes,
         validate: Validator | None = None,
         metadata: dict[str, str] | None = None,
+        data: dict[str, str] | None = None,
     ) -> None:
         self.config, self.detector, self.dataset, self.inputs = config, detector, dataset, inputs
-        self.group, self.validate, self.metadata = group, validate, metadata or {}
+        self.group, self.validate, self.metadata, self.data = group, validate, metadata or {}, data or {}
         self.store = CheckpointStore(run)
         self.journal = Journal(run, group.is_main)
         self.progress = Progress()
@@ -124,6 +126,7 @@ class Trainer:
         self.total_steps = config.schedule.steps or self.plan.steps_per_epoch * (config.schedule.epochs or 0)
         self.peak_lr = peak_learning_rate(config.optimizer, config.trainer.batch_size)
         self._prepare_modules()
+        self._unreadable = 0
         self._stop: int | None = None
         self._watched: tuple[torch.Tensor, Sequence[Batch], int] | None = None
 
@@ -194,7 +197,7 @@ class Trainer:
         if len(batch["label"]) % 2 and (len(batch["label"]) + len(errors)) % 2 == 0:
             batch = {key: value[:-1] for key, value in batch.items()}  # mixup needs pairs
             left_out += 1
-        self.progress.unreadable += left_out
+        self._unreadable += left_out
         logger.warning("Left {} samples out of a batch; first: {}", left_out, errors[0][1])
         return batch
 
@@ -204,6 +207,10 @@ class Trainer:
     def step_number(self) -> int:
         """Optimiser steps done."""
         return self.progress.step
+
+    def draw_alike(self) -> None:
+        """Restart the generators that all processes share, so that all micro-batches of a step mix alike."""
+        seed_shared(self.config.trainer.seed, self.progress.step)
 
     def forward(self, batch: Batch) -> Losses:
         """``training_step`` under autocast, through DDP."""
@@ -327,12 +334,15 @@ class Trainer:
         return value
 
     def _save(self, best: float | None = None) -> None:
+        self.progress.unreadable += sum(self.group.gather(self._unreadable))
+        self._unreadable = 0
         if self.group.is_main:
             state = {
                 "progress": dict(self.progress.__dict__),
                 "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
                 "scaler": self.scaler.state_dict(),
                 "settings": comparable_settings(self.config),
+                "data": self.data,
             }
             self.store.save(self.progress.step, self.detector.state_dict(), state, self.metadata, best)
         self.group.barrier()
@@ -341,17 +351,12 @@ class Trainer:
         """Restore weights, optimisers and counters of the last checkpoint exactly.
 
         Raises:
-            ConfigError: settings that shape the weights differ from the run's.
+            ConfigError: settings that shape the weights, or the data, differ from the run's.
         """
         from safetensors.torch import load_file
 
         state = self.store.load_state("last")
-        changed = different_keys(state["settings"], comparable_settings(self.config))
-        if changed:
-            raise ConfigError(
-                f"Cannot resume: these settings differ from the run's: {', '.join(changed)}. "
-                "Use the same configuration, or start another run with --name."
-            )
+        refuse_other_run(state, self.config, self.data)
         self.detector.load_state_dict(load_file(self.store.weights_path("last")))
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
@@ -435,11 +440,16 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     Python's and NumPy's are equal on all processes (mixup draws its one lambda from NumPy), PyTorch's differ by rank
     (dropout and stochastic depth must not repeat across processes).
     """
+    seed_shared(seed, step)
+    own = np.random.SeedSequence((seed, step, rank)).generate_state(1)[0]  # the CPU generator takes 32 bits, no more
+    torch.manual_seed(int(own))
+
+
+def seed_shared(seed: int, step: int) -> None:
+    """Seed Python's and NumPy's generators for one step, the same on all processes."""
     shared = int(np.random.SeedSequence((seed, step)).generate_state(1)[0])
     random.seed(shared)
     np.random.seed(shared)
-    own = np.random.SeedSequence((seed, step, rank)).generate_state(1)[0]  # the CPU generator takes 32 bits, no more
-    torch.manual_seed(int(own))
 
 
 def start_worker(_worker: int) -> None:
@@ -460,6 +470,32 @@ def better(value: float, best: float, select: SelectConfig) -> bool:
     if select.metric == "hter":
         return value <= best
     return value < best if select.metric in {"loss", "eer", "last"} else value > best
+
+
+def refuse_other_run(state: Mapping[str, Any], config: RunConfig, data: Mapping[str, str]) -> None:
+    """Check that a checkpoint belongs to a run with these settings and data.
+
+    Args:
+        state: trainer state of the checkpoint.
+        config: settings now.
+        data: fingerprint of every part of the data now.
+
+    Raises:
+        ConfigError: settings that shape the weights, or the data, are others; says which.
+    """
+    changed = different_keys(state["settings"], comparable_settings(config))
+    if changed:
+        raise ConfigError(
+            f"Cannot resume: these settings differ from the run's: {', '.join(changed)}. "
+            "Use the same configuration, or start another run with --name."
+        )
+    before = state.get("data", {})
+    others = [part for part in data if part in before and before[part] != data[part]]
+    if others:
+        raise ConfigError(
+            f"Cannot resume: the {' and '.join(others)} data changed since the run was started (other videos, frames, "
+            "labels or preprocessing). Restore the index it was started with, or start another run with --name."
+        )
 
 
 def comparable_settings(config: RunConfig) -> dict[str, Any]:

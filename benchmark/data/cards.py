@@ -18,6 +18,9 @@ from benchmark.config import CONFIG_DIR, PluginSpec, Section, Settings
 from benchmark.data.index import LEVELS
 from benchmark.errors import DataError, closest
 
+REAL_KIND = "real"
+"""Kind of every real, bona fide or live sample."""
+
 
 class Subset(Section):
     """A part of a dataset that has a name of its own."""
@@ -49,6 +52,10 @@ class DatasetCard(Section):
     """Named parts."""
     labels: dict[str, int] = {}
     """Class strings with their meaning (0 real, 1 fake) when it is not the usual one."""
+    kind: str | None = None
+    """What its fakes are: deepfake, diffusion or spoof; detectors with more than two classes need it."""
+    kinds: dict[str, str] = {}
+    """The same for single class strings, where a dataset holds several kinds."""
     folders: list[str] = []
     """Raw folder names that frame paths may start with."""
     reader: PluginSpec = PluginSpec(name="index")
@@ -61,6 +68,10 @@ class DatasetCard(Section):
     """Licence or access terms of the data."""
     source: str = ""
     """Paper or page."""
+
+    def kind_of(self, cls: str, label: int) -> str | None:
+        """``real``, or what the fakes of a class string are; None when the card does not say."""
+        return REAL_KIND if label == 0 else self.kinds.get(cls, self.kind)
 
 
 @dataclass(frozen=True)

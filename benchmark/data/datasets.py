@@ -1,9 +1,10 @@
 """Frames and clips as PyTorch samples.
 
-A sample is a dict: ``image`` (3, S, S) uint8 or ``clip`` (T, 3, S, S) uint8, ``label`` 0 real / 1 fake, ``video``
-and ``frame`` (strings), ``index``, ``seed``, ``erase`` (boxes); and, when the detector asks for them, ``parsing``
-(S, S) uint8, ``mask`` (1, S, S) uint8 0/255, ``landmarks`` (P, 2) float32 in pixels of the image (with a leading
-T for clips). Pixels become floats, normalised, on the device (``transforms.to_input``).
+A sample is a dict: ``image`` (3, S, S) uint8 or ``clip`` (T, 3, S, S) uint8, ``label`` 0 real / 1 fake, ``kind``
+(``real`` or what kind of fake, None when the card does not say), ``video`` and ``frame`` (strings), ``index``,
+``seed``, ``erase`` (boxes); and, when the detector asks for them, ``parsing`` (S, S) uint8, ``mask`` (1, S, S) uint8
+0/255, ``landmarks`` (P, 2) float32 in pixels of the image (with a leading T for clips). Pixels become floats,
+normalised, on the device (``transforms.to_input``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from benchmark.data.cards import Word
+from benchmark.data.cards import REAL_KIND, Word
 from benchmark.data.decode import decode_image, decode_map, decode_mask
 from benchmark.data.index import VideoRecord
 from benchmark.data.readers import Listing
@@ -38,12 +39,23 @@ PARTS = {"parsing": ("parsing", ".png"), "mask": ("masks", ".png"), "landmarks":
 
 @dataclass(frozen=True)
 class Video:
-    """One video with its selected frames and the place of their bytes."""
+    """One video with its selected frames and the place of their bytes.
+
+    Attributes:
+        record: its entry in the index.
+        frames: keys of the frames used.
+        source: where their bytes are.
+        dataset: dataset word it belongs to.
+        kind: ``real``, or what kind of fake it is (deepfake, diffusion, spoof); None when its card does not say.
+        is_short: it has fewer frames than were asked for; all of them are used.
+    """
 
     record: VideoRecord
     frames: tuple[str, ...]
     source: ByteSource
     dataset: str
+    kind: str | None = None
+    is_short: bool = False
 
     @property
     def key(self) -> str:
@@ -103,7 +115,9 @@ def select_videos(
             wanted = real_frames if real_frames is not None and record.label == 0 else frames
             positions = select_frames(len(record.frames), wanted, rule)
             chosen = tuple(record.frames[i] for i in positions)
-            videos.append(Video(record, chosen, listing.source, word.label))
+            kind = word.card.kind_of(record.cls, record.label)
+            is_short = wanted != "all" and len(chosen) < wanted
+            videos.append(Video(record, chosen, listing.source, word.label, kind, is_short))
     return videos
 
 
@@ -180,12 +194,18 @@ class FaceDataset(Dataset[dict[str, Any]]):
         return self.videos[self._owner[index]].dataset
 
     def groups(self, by: str) -> np.ndarray | None:
-        """Group of every sample for balanced sampling: by ``class`` (label), ``manipulation``, or None for natural."""
+        """Group of every sample for balanced sampling: by ``class`` (label), ``manipulation``, ``kind``, or None."""
         if by == "class":
             return self.labels
         if by == "manipulation":
             return np.array([self.videos[i].record.cls for i in self._owner])
+        if by == "kind":
+            return np.array([self.kind_name(i) or "" for i in range(len(self))])
         return None
+
+    def kind_name(self, index: int) -> str | None:
+        """``real``, or what kind of fake a sample is; None when its dataset's card does not say."""
+        return self.videos[self._owner[index]].kind
 
     def domain_groups(self) -> np.ndarray:
         """``DATASET real`` or ``DATASET fake`` of every sample; every dataset must have both.
@@ -214,6 +234,11 @@ class FaceDataset(Dataset[dict[str, Any]]):
             digest.update(f"clip {self.clip.length}".encode())
         return digest.hexdigest()
 
+    def identity(self) -> str:
+        """sha256 over ``fingerprint`` and the indexes read (their hash covers the preprocessing settings)."""
+        indexes = [f"{word}|{facts['index_sha256']}" for word, facts in sorted(self.origin.items())]
+        return hashlib.sha256("|".join([self.fingerprint(), *indexes]).encode()).hexdigest()
+
     def summary(self) -> dict[str, Any]:
         """Counts for tables and provenance."""
         classes = Counter(video.record.cls for video in self.videos)
@@ -228,6 +253,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
             "fake_samples": int((self.labels == 1).sum()),
             "classes": dict(sorted(classes.items())),
             "short_videos_left_out": self.short_videos,
+            "videos_with_fewer_frames": sum(video.is_short for video in self.videos),
         }
 
     def _layout(self, videos: list[Video]) -> tuple[list[Video], np.ndarray, np.ndarray]:
@@ -307,6 +333,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
             "index": index,
             "video": name,
             "frame": frame,
+            "kind": _kind_after(video, raw.label),
             "seed": seed,
         }
         sample["erase"] = raw.erase
@@ -359,6 +386,13 @@ def part_key(key: str, part: str) -> str:
     else:
         parts.insert(len(parts) - 1, folder)
     return str(PurePosixPath(*parts).with_suffix(suffix))
+
+
+def _kind_after(video: Video, label: int) -> str | None:
+    """Kind of a sample whose label an augmentation may have changed (a self-blended real is a deepfake)."""
+    if label == video.record.label:
+        return video.kind
+    return "deepfake" if label else REAL_KIND
 
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:

@@ -16,7 +16,7 @@ from benchmark.config import CONFIG_DIR, checked_options
 from benchmark.data.cards import DatasetCard, Word, parse_word
 from benchmark.data.index import LEVELS, SPLITS, Index, VideoRecord, frame_order, label_of, read_index
 from benchmark.data.source import ByteSource
-from benchmark.errors import DataError
+from benchmark.errors import DataError, EmptySplitError
 from benchmark.registry import DATASETS
 from benchmark.schema import PathsConfig
 
@@ -69,7 +69,7 @@ def load_word(text: str, split: str, paths: PathsConfig, labels: Mapping[str, in
     if not chosen:
         present = Counter(record.split for record in listing.records)
         counts = ", ".join(f"{name} {present.get(name, 0)}" for name in SPLITS)
-        raise DataError(f"{word.label}: the {split} split is empty (videos per split: {counts}).")
+        raise EmptySplitError(f"{word.label}: the {split} split is empty (videos per split: {counts}).")
     for note in listing.skipped[:3]:
         logger.warning("{}: skipped: {}{}", word.label, note, " ..." if len(listing.skipped) > 3 else "")
     return word, Listing(tuple(chosen), listing.source, listing.fingerprint, listing.meta, listing.skipped)

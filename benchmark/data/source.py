@@ -69,6 +69,8 @@ class ByteSource:
                 tried.append(base / key)
                 if (base / folder).exists() if "/" in key else (base / key).is_file():
                     return base
+        if "/" not in key:
+            raise DataError(f"There is no file '{key}' in {', '.join(map(str, self.roots))}.")
         looked = ", ".join(str(path) for path in tried[:3])
         raise DataError(
             f"No store or folder holds '{folder}' (looked for {looked}, ...). "

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
 
 from benchmark.data.augmentation_fas import scale_saturation
+from benchmark.metrics import Scores, auc, to_videos
 from benchmark.metrics_fas import equal_error_point, error_rates, live_accepted_at
 from detectors.losses import real_anchor_loss
 from training.lars import LARS
@@ -52,6 +53,21 @@ def test_fas_metrics(case: dict):
     half = error_rates(live, is_live, 0.5)
     assert half.far == pytest.approx(case["counts"]["apcer_0p5"], abs=1e-9)
     assert half.frr == pytest.approx(case["counts"]["npcer_0p5"], abs=1e-9)
+
+
+@pytest.mark.parametrize("case", json.loads((GOLDEN / "metrics_fas.json").read_text()), ids=lambda case: case["name"])
+def test_fas_videos_from_frames(case: dict):
+    """Our labels and scores are those of attacks: means per video, AUC and accuracy must come out the same."""
+    score = torch.tensor(case["logits"], dtype=torch.float64).softmax(1)[:, 0].numpy()
+    data, names = to_videos(1 - np.array(case["labels"]), score, [str(video) for video in case["video_ids"]])
+    assert names == [str(video) for video in case["videos_in_first_seen_order"]]
+    np.testing.assert_allclose(1 - data.scores, case["video_probs"], atol=1e-6)
+    np.testing.assert_array_equal(1 - data.labels, case["video_labels"])
+    exact = Scores(data.labels, 1 - np.array(case["video_probs"]))
+    if len(set(data.labels)) == 2:
+        assert auc(exact) == pytest.approx(case["result"]["auc"], abs=1e-9)
+    live = np.array(case["video_probs"]) >= case["result"]["threshold"]
+    assert 100 * np.mean(live == (data.labels == 0)) == pytest.approx(case["result"]["acc_at_threshold_pct"], abs=1e-9)
 
 
 def test_saturation_path():

@@ -101,6 +101,19 @@ def test_resume_with_other_settings_lists_them_and_touches_nothing(arguments, mo
     assert (tmp_path / "runs" / "stopped" / "config.yaml").read_bytes() == config
 
 
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_resume_with_other_data_is_refused(arguments, monkeypatch, make_world, tmp_path, part):
+    """The same words and settings, but a frame less in the index."""
+    world = make_world(tmp_path / "w", {"train": (12, 12), "val": (4, 4), "test": (2, 2)})
+    stop_at(4, lambda name: arguments(name, *world.overrides()), monkeypatch)
+    index = world.indexes / "Toy.json"
+    content = json.loads(index.read_text())
+    next(iter(content["Toy"]["Toy_fake"][part].values()))["frames"].pop()
+    index.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=r"Cannot resume: the training and validation data changed since the run was"):
+        run_here(arguments("stopped", "--resume", *world.overrides()))
+
+
 def test_settings_without_influence_on_the_weights_may_change(arguments, monkeypatch, tmp_path):
     stop_at(4, arguments, monkeypatch)
     free = ("data.workers=1", "trainer.log_every_steps=5", "trainer.save_every_steps=3", "data.test=[]")

@@ -17,6 +17,7 @@ from benchmark.evaluation import metrics_of
 from benchmark.predictions import Predictions
 from benchmark.results import read_result
 from benchmark.schema import RunConfig
+from training.distributed import Processes
 from training.trainer import better, different_keys, seed_step
 
 # ------------------------------------------------------------------ the main road
@@ -29,7 +30,6 @@ def trained(toy_world, tmp_path_factory):
     import io
 
     from benchmark.schema import load_run_config
-    from training.distributed import Processes
     from training.session import Session
 
     folder = tmp_path_factory.mktemp("trained")
@@ -193,6 +193,32 @@ def test_accumulation_changes_nothing(session, helpers, tmp_path):
         losses = helpers.losses_of(tmp_path / "runs" / f"a{accumulate}")
         assert len(losses) == 12
         np.testing.assert_allclose(losses, helpers.losses_of(tmp_path / "runs" / "a1"), rtol=1e-4)
+
+
+@pytest.mark.parametrize("mixing", [(), ("detector.mixup=0.8", "detector.cutmix=1.0", "detector.label_smoothing=0.1")])
+def test_micro_batches_mix_like_the_whole_batch(session, helpers, tmp_path, mixing):
+    """Pairs are kept by the sampler, lambda and box by the seed: only the order of sums differs."""
+    sgd = ("optimizer.name=sgd", "optimizer.lr=0.05", "data.test=[]", "optimizer.weight_decay=0", "schedule.epochs=1")
+    for accumulate in (1, 4):
+        session(f"name=a{accumulate}", f"trainer.accumulate={accumulate}", *sgd, *mixing).train_and_test(resume=False)
+    first, other = (helpers.final_weights(tmp_path / "runs" / name) for name in ("a1", "a4"))
+    for key, value in first.items():
+        torch.testing.assert_close(other[key], value, atol=1e-5, rtol=1e-4, msg=key)
+
+
+def test_unreadable_samples_of_all_processes_are_counted(session, tmp_path):
+    class Second(Processes):
+        def gather(self, value):
+            return [value, 5]
+
+    trainer = session()._trainer()
+    trainer.group = Second(0, 1, torch.device("cpu"))
+    trainer._unreadable = 2
+    trainer._save()
+    assert trainer.store.load_state()["progress"]["unreadable"] == 7
+    trainer.progress.step = 1
+    trainer._save()
+    assert trainer.progress.unreadable == 12, "what was counted once is not counted again"
 
 
 def test_frames_per_split(session):

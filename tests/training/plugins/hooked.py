@@ -1,4 +1,4 @@
-"""A detector plugin whose steps misbehave on demand: ``HOOKED="kill:8"`` and the like in the environment."""
+"""Detector plugins whose steps misbehave on demand: ``HOOKED="kill:8"`` and the like in the environment."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import signal
 import torch
 
 from benchmark.registry import DETECTORS
+from detectors.fas import FASDetector
 from detectors.fsfm import FSFMDetector
 
 
@@ -15,9 +16,8 @@ def wanted(what: str) -> int | None:
     return int(step) if name == what else None
 
 
-@DETECTORS.register("hooked")
-class Hooked(FSFMDetector):
-    """FSFM fine-tuning that is killed, stopped or made to fail after a given number of steps."""
+class Hooks:
+    """Killed, stopped or made to fail after a given number of steps."""
 
     steps = 0
 
@@ -33,3 +33,13 @@ class Hooked(FSFMDetector):
             os.kill(os.getpid(), signal.SIGKILL)
         if wanted("term") == step + 1:
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+@DETECTORS.register("hooked")
+class Hooked(Hooks, FSFMDetector):
+    """FSFM fine-tuning that misbehaves."""
+
+
+@DETECTORS.register("hooked_fas")
+class HookedFAS(Hooks, FASDetector):
+    """Face anti-spoofing that misbehaves."""
