@@ -9,8 +9,9 @@ from typing import Literal
 from pydantic import model_validator
 
 from benchmark.config import CONFIG_DIR, Section, Settings
-from benchmark.errors import ConfigError, closest
-from benchmark.schema import SelectConfig
+from benchmark.data.corruptions import KINDS, LEVELS
+from benchmark.errors import ConfigError, closest, did_you_mean
+from benchmark.schema import FrameCounts, SelectConfig
 
 
 class Fold(Section):
@@ -22,6 +23,31 @@ class Fold(Section):
     """Dataset words whose val split selects the checkpoint; null = those of train."""
     test: list[str]
     """Dataset words tested."""
+
+
+class Corruptions(Section):
+    """Conditions that every test set is scored under besides the untouched frames."""
+
+    kinds: list[str] = list(KINDS)
+    """Kinds of ``benchmark.data.corruptions``."""
+    levels: list[int] = list(LEVELS)
+    """Strengths, 1 to 5."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Corruptions:
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise ValueError(
+                    f"corruption '{kind}' is not known.{did_you_mean(kind, KINDS)} Known: {', '.join(KINDS)}"
+                )
+        if not set(self.levels) <= set(LEVELS):
+            raise ValueError(f"corruption levels are {self.levels}; allowed: {LEVELS[0]} to {LEVELS[-1]}")
+        return self
+
+    def words(self, tests: list[str]) -> list[str]:
+        """The test words, each followed by its corrupted forms."""
+        suffixes = ["", *(f"~{kind}-{level}" for kind in self.kinds for level in self.levels)]
+        return [f"{word}{suffix}" for word in tests for suffix in suffixes]
 
 
 class Protocol(Section):
@@ -45,6 +71,12 @@ class Protocol(Section):
     """fas adds HTER, TPR@FPR=1 % and the APCER family to the result files."""
     select: SelectConfig | None = None
     """Selection rule; null = the detector's."""
+    corruptions: Corruptions | None = None
+    """Corrupted forms of every test set that are scored too."""
+    frames: FrameCounts | None = None
+    """Frames per video when the protocol fixes them; null = the detector's."""
+    frame_select: Literal["uniform", "first"] | None = None
+    """Which frames when the protocol fixes it; null = the detector's."""
     source: str = ""
     """Paper and table it follows."""
 
@@ -56,7 +88,12 @@ class Protocol(Section):
 
     def runs(self) -> dict[str, Fold]:
         """Its folds by name; a protocol without folds has one with an empty name."""
-        return self.folds or {"": Fold(train=self.train, val=self.val, test=self.test)}
+        runs = self.folds or {"": Fold(train=self.train, val=self.val, test=self.test)}
+        if self.corruptions is None:
+            return runs
+        return {
+            name: fold.model_copy(update={"test": self.corruptions.words(fold.test)}) for name, fold in runs.items()
+        }
 
 
 def in_world(words: list[str], world: str | None) -> list[str]:

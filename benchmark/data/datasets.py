@@ -21,6 +21,7 @@ import torch
 from torch.utils.data import Dataset
 
 from benchmark.data.cards import Word
+from benchmark.data.corruptions import Corruption, corrupt_sample
 from benchmark.data.decode import decode_image, decode_map, decode_mask
 from benchmark.data.index import VideoRecord
 from benchmark.data.readers import Listing
@@ -107,6 +108,11 @@ def select_videos(
     return videos
 
 
+def corruptions_of(loaded: Iterable[tuple[Word, Listing]]) -> dict[str, Corruption]:
+    """By dataset word, the corruption it asks for."""
+    return {word.label: Corruption.parse(word.corruption) for word, _ in loaded if word.corruption}
+
+
 def origins(loaded: Iterable[tuple[Word, Listing]]) -> dict[str, Any]:
     """Per dataset word: hash of the index, preprocessing settings, and what was left out of it and why."""
     return {
@@ -130,6 +136,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
         clip: cut clips instead of frames.
         seed: augmentation seed; a sample depends on (seed, epoch, index) only.
         origin: facts about the indexes read, for provenance (see ``origins``).
+        corruptions: by dataset word, what is done to its frames before anything else (evaluation only).
 
     Raises:
         DataError: no videos, or the first video of a dataset lacks a needed part.
@@ -145,6 +152,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
         clip: ClipConfig | None = None,
         seed: int = 0,
         origin: Mapping[str, Any] | None = None,
+        corruptions: Mapping[str, Corruption] | None = None,
     ) -> None:
         if not videos:
             raise DataError("There are no videos to read.")
@@ -154,6 +162,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
         self.clip = clip
         self.seed = seed
         self.origin = dict(origin or {})
+        self.corruptions = dict(corruptions or {})
         self.short_videos = 0
         self.videos, self._owner, self._position = self._layout(list(videos))
         self.labels = np.array([self.videos[i].record.label for i in self._owner], dtype=np.int64)
@@ -297,6 +306,8 @@ class FaceDataset(Dataset[dict[str, Any]]):
         video = self.videos[self._owner[index]]
         keys = self._frame_keys(epoch, index)
         raw = self._read(video, keys)
+        if video.dataset in self.corruptions:
+            raw = corrupt_sample(raw, self.corruptions[video.dataset], keys)
         seed = sample_seed(self.seed, epoch, index)
         if self.augmentation is not None:
             raw = self.augmentation(raw, seed)
