@@ -13,7 +13,7 @@ from typing import Any
 from loguru import logger
 
 from backbones.base import NORMALIZATIONS, Normalization
-from backbones.weights import STATISTICS_FILE, file_hash, write_statistics
+from backbones.weights import STATISTICS_FILE, write_statistics
 from benchmark import metrics_fas
 from benchmark.build import create_detector
 from benchmark.config import Settings
@@ -21,6 +21,7 @@ from benchmark.data.augmentation import build_augmentation
 from benchmark.data.cards import Word
 from benchmark.data.datasets import FaceDataset, check_overlap, corruptions_of, origins, select_videos
 from benchmark.data.readers import Listing, load_words
+from benchmark.data.store import file_hash
 from benchmark.data.transforms import EvalTransform
 from benchmark.errors import ConfigError
 from benchmark.evaluation import flat_metrics, metrics_of, summarise, video_classes, video_scores

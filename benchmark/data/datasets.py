@@ -113,6 +113,17 @@ def corruptions_of(loaded: Iterable[tuple[Word, Listing]]) -> dict[str, Corrupti
     return {word.label: Corruption.parse(word.corruption) for word, _ in loaded if word.corruption}
 
 
+def videos_fingerprint(videos: Iterable[Video], clip: ClipConfig | None = None) -> str:
+    """sha256 over every sample's video, label and frame keys: what a result was computed from."""
+    digest = hashlib.sha256()
+    for video in videos:
+        digest.update(f"{video.dataset}|{video.record.video_id}|{video.record.label}|".encode())
+        digest.update("|".join(video.frames).encode())
+    if clip:
+        digest.update(f"clip {clip.length}".encode())
+    return digest.hexdigest()
+
+
 def origins(loaded: Iterable[tuple[Word, Listing]]) -> dict[str, Any]:
     """Per dataset word: hash of the index, preprocessing settings, and what was left out of it and why."""
     return {
@@ -214,14 +225,8 @@ class FaceDataset(Dataset[dict[str, Any]]):
         return names[self._owner]
 
     def fingerprint(self) -> str:
-        """sha256 over every sample's video, label and frame keys: what a result was computed from."""
-        digest = hashlib.sha256()
-        for video in self.videos:
-            digest.update(f"{video.dataset}|{video.record.video_id}|{video.record.label}|".encode())
-            digest.update("|".join(video.frames).encode())
-        if self.clip:
-            digest.update(f"clip {self.clip.length}".encode())
-        return digest.hexdigest()
+        """See ``videos_fingerprint``."""
+        return videos_fingerprint(self.videos, self.clip)
 
     def summary(self) -> dict[str, Any]:
         """Counts for tables and provenance."""

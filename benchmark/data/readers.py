@@ -120,16 +120,31 @@ def find_index(word: Word, paths: PathsConfig) -> Path:
         module, _, function = card.builder.partition(":")
         build = getattr(importlib.import_module(module), function)
         return Path(build(card.name, paths.data, paths.indexes))
-    folders = [paths.indexes, PACKAGED_INDEXES]
-    for folder in folders:
-        for stem in stems:
-            if (folder / f"{stem}.json").is_file():
-                return folder / f"{stem}.json"
+    existing = _existing_index(stems, paths)
+    if existing:
+        return existing
     tried = ", ".join(str(paths.indexes / f"{stem}.json") for stem in stems)
     raise DataError(
         f"{word.label}: no index found (tried {tried}). Make one: "
         f"python -m benchmark prepare {card.name} --root FOLDER, or copy DeepfakeBench's JSON there."
     )
+
+
+def has_index(word: Word, paths: PathsConfig) -> bool:
+    """Whether the videos of a word can be listed here and now, without building or downloading anything."""
+    card = word.card
+    if card.reader.name != "index" or card.reader.options.get("file"):
+        return True
+    subset_index = card.subsets[word.subset].index if word.subset else None
+    return _existing_index([subset_index] if subset_index else [*card.index, card.name], paths) is not None
+
+
+def _existing_index(stems: Iterable[str], paths: PathsConfig) -> Path | None:
+    for folder in (paths.indexes, PACKAGED_INDEXES):
+        for stem in stems:
+            if (folder / f"{stem}.json").is_file():
+                return folder / f"{stem}.json"
+    return None
 
 
 def _demo_is_built(card: DatasetCard, stems: list[str], paths: PathsConfig) -> bool:
