@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from benchmark import metrics_fas
 from benchmark.data.store import file_hash
@@ -17,8 +18,14 @@ from benchmark.results import SCHEMA, result_path, write_result
 CLASSES = ("FF-DF", "FF-F2F", "FF-FS", "FF-NT")
 
 
-def predictions(
-    dataset: str, *, videos: int = 40, frames: int = 4, skill: float = 1.5, seed: int = 0, classes: Sequence[str] = CLASSES
+def make_predictions(
+    dataset: str,
+    *,
+    videos: int = 40,
+    frames: int = 4,
+    skill: float = 1.5,
+    seed: int = 0,
+    classes: Sequence[str] = CLASSES,
 ) -> Predictions:
     """Half real, half fake videos; frames of a video share a part of their score."""
     rng = np.random.default_rng(seed)
@@ -33,7 +40,7 @@ def predictions(
     return Predictions.from_rows(rows)
 
 
-def write_run(
+def write_result_file(
     root: Path,
     name: str,
     dataset: str,
@@ -45,7 +52,7 @@ def write_run(
     changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """One result file with its predictions in ``root/name``, as training/test.py leaves them."""
-    part = predictions(dataset, skill=skill, seed=seed, classes=("print", "replay") if fas else CLASSES)
+    part = make_predictions(dataset, skill=skill, seed=seed, classes=("print", "replay") if fas else CLASSES)
     file = root / name / "predictions" / f"{dataset.replace('/', '_')}.csv"
     part.write(file)
     facts = summarise(part, replicates=200)
@@ -79,7 +86,7 @@ def write_run(
             "detector": {"name": "fsfm"},
             "backbone": {"name": "fsfm_vit_small_patch16"},
             "data": {"frames": {"test": 4}, "frame_select": "uniform", "clip": None},
-            "optimizer": {"lr": 1e-4 * (seed + 1)},
+            "optimizer": {"lr": float(f"{seed + 1}e-4")},
         },
         "operating_point": point,
         "time": "2026-01-01T00:00:00+00:00",
@@ -91,3 +98,15 @@ def write_run(
     path = result_path(root / name, dataset)
     write_result(path, result)
     return path
+
+
+@pytest.fixture(scope="session")
+def write_run() -> Callable[..., Path]:
+    """``write_result_file``."""
+    return write_result_file
+
+
+@pytest.fixture(scope="session")
+def scored() -> Callable[..., Predictions]:
+    """``make_predictions``."""
+    return make_predictions
