@@ -41,14 +41,14 @@ def test_results_carry_intervals_and_where_the_weights_come_from(trained, toy_co
 def test_robustness_gives_the_same_numbers_again_and_a_picture(trained, toy_config, tmp_path):
     protocol = tmp_path / "shaky.yaml"
     protocol.write_text(
-        "name: shaky\ntrain: [Toy]\ntest: [Toy]\ncorruptions: {kinds: [noise, blocks, blur], levels: [1, 5]}\n"
+        "name: shaky\ntrain: [Toy]\ntest: [Toy]\ncorruptions: {kinds: [noise, blocks, contrast], levels: [1, 5]}\n"
     )
     for name in ("one", "two"):
         assert score("--detector", toy_config, "--weights", trained, "--protocol", protocol, "--name", name) == 0
     runs = [tmp_path / "runs" / name for name in ("one", "two")]
     files = sorted(path.name for path in (runs[0] / "results").glob("*.json"))
     assert files == sorted(
-        ["Toy.json", *(f"Toy~{kind}-{level}.json" for kind in ("noise", "blocks", "blur") for level in (1, 5))]
+        ["Toy.json", *(f"Toy~{kind}-{level}.json" for kind in ("noise", "blocks", "contrast") for level in (1, 5))]
     )
     metrics = [[read_result(run / "results" / name)["metrics"] for name in files] for run in runs]
     assert metrics[0] == metrics[1]
