@@ -153,6 +153,8 @@ def _measured_row(path: Path, result: Mapping[str, Any], level: str) -> Row:
     parts = [config.get("detector", {}).get("name"), (config.get("backbone") or {}).get("model")]
     backbone = (config.get("backbone") or {}).get("name")
     about = " / ".join(str(part) for part in (parts[0], parts[1] or backbone) if part) or "imported predictions"
+    if (result.get("selection") or {}).get("rule") == "published" and result["selection"].get("checkpoint") == "last":
+        about += ", last weights"
     return Row(
         kind=MEASURED,
         detector=str(config.get("name") or result["detector"]).split("/")[0],

@@ -250,7 +250,7 @@
     const lines = data.metrics.filter((metric) => row.values[metric.key]).map((metric) => {
       const [value, low, high, spread] = row.values[metric.key];
       const range = low !== null ? `${format(low, metric)} \u2013 ${format(high, metric)}` : spread !== null ? `\u00b1 ${format(spread, metric)} over seeds` : "";
-      return make("tr", {}, make("th", { scope: "row" }, metric.label), make("td", { class: "number" }, format(value, metric)), make("td", {}, range));
+      return make("tr", {}, make("th", { scope: "row" }, metric.label), make("td", { class: "number" }, format(value, metric)), make("td", { class: "range" }, range));
     });
     const titles = ["metric", row.kind, row.kind === "measured" ? "95 % interval" : ""].map((title) => make("th", { scope: "col" }, title));
     return make("table", {}, make("thead", {}, make("tr", {}, ...titles)), make("tbody", {}, ...lines));
