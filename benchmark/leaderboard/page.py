@@ -97,7 +97,7 @@ def _row(row: Row) -> dict[str, Any]:
         "protocol": row.protocol,
         "fold": row.fold,
         "values": {name: list(value) for name, value in row.values.items()},
-        "marks": [{"what": mark.what, "why": mark.why} for mark in row.marks],
+        "marks": [{"text": mark.text, "why": mark.why, "differs": mark.differs} for mark in row.marks],
         "parameters": row.parameters,
         "speed": row.speed,
         "detail": row.detail,

@@ -34,10 +34,20 @@ class Value(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Why a row is not comparable with the others: a word for the chip and a sentence."""
+    """Why a row is not comparable with the others: a word (with ``?`` when the row does not say) and a sentence."""
 
     what: str
     why: str
+
+    @property
+    def differs(self) -> bool:
+        """Whether it says that the row was made under other conditions than the rest."""
+        return self.what in {"crop", "frames", "samples", "selection"}
+
+    @property
+    def text(self) -> str:
+        """What the chip says."""
+        return f"≠ {self.what}" if self.differs else self.what.replace("?", " ?")
 
 
 @dataclass(frozen=True)

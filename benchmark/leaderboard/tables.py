@@ -19,7 +19,10 @@ def markdown(rows: Iterable[Row]) -> str:
     groups: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row.protocol or "no protocol", row.test, row.level].append(row)
-    parts = ["# Leaderboard\n", "Percent; measured numbers with 95 % intervals. ≠ marks rows not to be compared.\n"]
+    parts = [
+        "# Leaderboard\n",
+        "Percent; measured numbers with 95 % intervals. The last column says which rows must not be compared.\n",
+    ]
     protocol = None
     for (name, test, level), group in sorted(groups.items(), key=lambda item: item[0]):
         if name != protocol:
@@ -42,7 +45,7 @@ def _table(group: Sequence[Row]) -> str:
     ]
     for row in sorted(group, key=lambda row: _order(row, main)):
         cells = [_cell(row, name, kind) for name in shown for kind in (MEASURED, PUBLISHED)]
-        marks = ", ".join(f"≠ {mark.what}" for mark in row.marks)
+        marks = ", ".join(mark.text for mark in row.marks)
         about = f"{escape(row.detector)} ({escape(row.about)})"
         lines.append(f"| {about} | {escape(row.train)} | " + " | ".join(cells) + f" | {escape(marks)} |")
     return "\n".join(lines) + "\n"

@@ -85,4 +85,4 @@ def test_a_run_becomes_a_row(trained, tmp_path):
     data = json.loads(html.split('id="data">')[1].split("</script>")[0])
     row = next(row for row in data["rows"] if row["level"] == "video")
     assert (row["detector"], row["test"], row["train"]) == ("toy", "Toy", "Toy")
-    assert {mark["what"] for mark in row["marks"]} <= {"code", "crop?"}
+    assert {mark["text"] for mark in row["marks"]} <= {"code", "crop ?"}

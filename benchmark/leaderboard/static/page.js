@@ -28,7 +28,6 @@
   const format = (value, metric) => (metric.percent ? (100 * value).toFixed(2) : value.toFixed(4));
   const millions = (count) => (count >= 1e6 ? `${(count / 1e6).toFixed(1)} M` : count >= 1e3 ? `${(count / 1e3).toFixed(1)} k` : `${count}`);
   const valueOf = (row) => row.values[state.metric];
-  const unsure = (mark) => mark.what.endsWith("?");
 
   const columns = [
     { key: "rank", label: "#", cls: "rank" },
@@ -133,9 +132,7 @@
     marks: (row) => (row.marks.length ? make("span", {}, ...row.marks.map(chip)) : make("span", { class: "fine" }, "yes")),
   };
   function chip(mark) {
-    if (unsure(mark)) return make("span", { class: "chip maybe", title: mark.why }, mark.what.replace("?", " ?"));
-    const differs = ["crop", "frames", "samples", "selection"].includes(mark.what);
-    return make("span", { class: differs ? "chip" : "chip maybe", title: mark.why }, differs ? `\u2260 ${mark.what}` : mark.what);
+    return make("span", { class: mark.differs ? "chip" : "chip maybe", title: mark.why }, mark.text);
   }
   function number(row) {
     const metric = metrics.get(state.metric), [value, low, high, spread] = valueOf(row);
