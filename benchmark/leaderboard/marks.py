@@ -7,24 +7,30 @@ when nothing was measured); a row that differs from it, or does not say, is mark
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from benchmark.leaderboard.rows import MEASURED, Mark, Row
 
 _WORDS = {"crop": "face crop", "frames": "frames per video"}
 
 
-def mark_rows(rows: Iterable[Row]) -> None:
+def mark_rows(rows: Sequence[Row]) -> None:
     """Fill ``marks`` of every row."""
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    newest: dict[str, int] = defaultdict(int)
     for row in rows:
         groups[row.test, row.level].append(row)
+        newest[row.protocol] = max(newest[row.protocol], row.version or 0)
     for group in groups.values():
         measured = [row for row in group if row.kind == MEASURED]
         references = {name: _most_common(measured or group, name) for name in _WORDS}
         samples = _most_common(measured, "samples")
         for row in group:
-            row.marks = [*_differences(row, references), *_samples(row, samples), *_selection(row), *row.own_marks]
+            row.marks = [*_differences(row, references), *_samples(row, samples), *_selection(row)]
+            if row.version is not None and row.version < newest[row.protocol]:
+                why = f"Version {row.version} of the protocol; the newest here is {newest[row.protocol]}."
+                row.marks.append(Mark("protocol", why))
+            row.marks += row.own_marks
 
 
 def _most_common(rows: Sequence[Row], name: str) -> str | None:

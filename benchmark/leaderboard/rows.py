@@ -42,7 +42,7 @@ class Mark(NamedTuple):
     @property
     def differs(self) -> bool:
         """Whether it says that the row was made under other conditions than the rest."""
-        return self.what in {"crop", "frames", "samples", "selection"}
+        return self.what in {"crop", "frames", "samples", "selection", "protocol"}
 
     @property
     def text(self) -> str:
@@ -82,6 +82,7 @@ class Row:
         protocol, fold: or empty.
         values: by metric.
         conditions: what it depends on.
+        version: of the protocol (measured rows).
         own_marks: reasons that need no other row.
         marks: all reasons not to compare it; filled by ``marks.mark_rows``.
         parameters: of the detector.
@@ -99,6 +100,7 @@ class Row:
     fold: str
     values: dict[str, Value]
     conditions: Conditions
+    version: int | None = None
     own_marks: list[Mark] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     parameters: int | None = None
@@ -176,6 +178,7 @@ def _measured_row(path: Path, result: Mapping[str, Any], level: str) -> Row:
         fold=str(protocol.get("fold") or ""),
         values=_values(result, level),
         conditions=_conditions(result),
+        version=protocol.get("version"),
         own_marks=_own_marks(result),
         parameters=result.get("parameters"),
         speed=result.get("samples_per_second"),

@@ -94,6 +94,13 @@ def test_rows_that_must_not_be_compared_say_why(write_run, tmp_path):
     assert set(marks_of(rows, "frames")) == {"frames", "samples"}
 
 
+def test_older_versions_of_a_protocol_are_marked(write_run, tmp_path):
+    newer = {"protocol": {"name": "dfd", "version": 2, "fold": "", "world": None}}
+    rows = rows_of(write_run(tmp_path, "a", "CDFv2"), write_run(tmp_path, "b", "CDFv2", changes=newer))
+    assert marks_of(rows, "a") == {"protocol": "Version 1 of the protocol; the newest here is 2."}
+    assert marks_of(rows, "b") == {}
+
+
 def test_last_weights_of_a_published_rule_are_not_an_oracle(write_run, tmp_path):
     changes = {"selection": {"rule": "published", "checkpoint": "last"}}
     assert marks_of(rows_of(write_run(tmp_path, "a", "CDFv2", changes=changes)), "a") == {}
