@@ -17,9 +17,10 @@ from typing import Any
 
 import yaml
 
+from benchmark.errors import DataError
 from benchmark.leaderboard.metrics import METRICS
 from benchmark.leaderboard.published import Source
-from benchmark.leaderboard.rows import MEASURED, Row
+from benchmark.leaderboard.rows import MEASURED, Row, finite
 
 _STATIC = Path(__file__).resolve().parent / "static"
 
@@ -105,7 +106,18 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 def run_detail(path: Path, result: Mapping[str, Any]) -> dict[str, Any]:
-    """What the detail view shows of a result file."""
+    """What the detail view shows of a result file.
+
+    Raises:
+        DataError: a part of it is not what a result file holds.
+    """
+    try:
+        return _run_detail(path, result)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(f"{path}: not a complete result file ({type(error).__name__}: {error}).") from error
+
+
+def _run_detail(path: Path, result: Mapping[str, Any]) -> dict[str, Any]:
     counts, data, code = (result.get(key) or {} for key in ("counts", "data", "code"))
     hardware, versions = result.get("hardware") or {}, result.get("versions") or {}
     weights, predictions = result.get("weights") or {}, result.get("predictions") or {}
@@ -129,10 +141,23 @@ def run_detail(path: Path, result: Mapping[str, Any]) -> dict[str, Any]:
     config = result.get("config")
     return {
         "facts": [[name, value] for name, value in facts if value not in (None, "")],
-        "roc": result.get("roc") or None,
-        "manipulations": result.get("manipulations") or {},
+        **_curves(result),
         "config": yaml.safe_dump(config, sort_keys=False) if config else None,
     }
+
+
+def _curves(result: Mapping[str, Any]) -> dict[str, Any]:
+    """ROC curves and manipulations with every number checked: the page draws them without asking."""
+    roc = {
+        level: {axis: [finite(value) for value in curve[axis]] for axis in ("fpr", "tpr")}
+        for level, curve in (result.get("roc") or {}).items()
+        if curve
+    }
+    manipulations = {
+        name: {"auc": finite(item["auc"]), "interval": [finite(end) for end in item["interval"] or ()] or None}
+        for name, item in (result.get("manipulations") or {}).items()
+    }
+    return {"roc": roc or None, "manipulations": manipulations}
 
 
 def _origin(facts: Mapping[str, Any]) -> str:

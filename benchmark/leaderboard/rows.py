@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,7 +152,7 @@ def measured_rows(path: Path, result: Mapping[str, Any]) -> list[Row]:
     """
     try:
         return [_measured_row(path, result, level) for level in ("frame", "video") if _has_numbers(result, level)]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(f"{path}: not a complete result file ({type(error).__name__}: {error}).") from error
 
 
@@ -178,10 +179,10 @@ def _measured_row(path: Path, result: Mapping[str, Any], level: str) -> Row:
         fold=str(protocol.get("fold") or ""),
         values=_values(result, level),
         conditions=_conditions(result),
-        version=protocol.get("version"),
+        version=None if protocol.get("version") is None else int(protocol["version"]),
         own_marks=_own_marks(result),
-        parameters=result.get("parameters"),
-        speed=result.get("samples_per_second"),
+        parameters=None if result.get("parameters") is None else int(result["parameters"]),
+        speed=None if result.get("samples_per_second") is None else finite(result["samples_per_second"]),
         detail=path.as_posix(),
     )
 
@@ -214,9 +215,24 @@ def _values(result: Mapping[str, Any], level: str) -> dict[str, Value]:
 
 def _with_intervals(numbers: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> dict[str, Value]:
     known = intervals or {}
-    return {
-        name: Value(float(number), *(known.get(name) or ())) for name, number in numbers.items() if number is not None
-    }
+    values = {}
+    for name, number in numbers.items():
+        if number is not None:
+            low, high = map(finite, known[name]) if known.get(name) else (None, None)
+            values[name] = Value(finite(number), low, high)
+    return values
+
+
+def finite(number: Any) -> float:
+    """A number of a result file as a float.
+
+    Raises:
+        ValueError: it is no finite number.
+    """
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number} is not a finite number")
+    return value
 
 
 def _conditions(result: Mapping[str, Any]) -> Conditions:

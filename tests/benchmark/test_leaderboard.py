@@ -130,6 +130,31 @@ def test_other_json_files_are_passed_over_and_broken_results_are_not(write_run, 
         build_site([tmp_path], tmp_path / "site")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"samples_per_second": "fast"}, "could not convert string to float: 'fast'"),
+        ({"parameters": [1]}, "not a complete result file"),
+        ({"intervals": {"video": {"auc": [0.1]}}}, "not enough values"),
+        ({"roc": {"video": {"fpr": [0, "x"], "tpr": [0, 1]}}}, "could not convert string to float: 'x'"),
+        ({"manipulations": {"FF-DF": {"auc": "<b>", "interval": None}}}, "could not convert string to float: '<b>'"),
+        ({"hardware": "a machine"}, "not a complete result file"),
+    ],
+)
+def test_numbers_of_result_files_must_be_numbers(write_run, tmp_path, changes, message):
+    """The page draws them without asking, so they are checked before."""
+    write_run(tmp_path / "results", "a", "CDFv2", changes=changes)
+    with pytest.raises(DataError, match=message):
+        build_site([tmp_path / "results"], tmp_path / "site")
+
+
+def test_not_a_number_is_refused(write_run, tmp_path):
+    path = write_run(tmp_path, "a", "CDFv2")
+    path.write_text(re.sub(r'"auc": [\d.]+', '"auc": NaN', path.read_text()))
+    with pytest.raises(DataError, match="nan is not a finite number"):
+        build_site([tmp_path], tmp_path / "site")
+
+
 # -------------------------------------------------------------------------------------------- published rows
 
 
