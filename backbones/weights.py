@@ -7,7 +7,6 @@ Pickles are only ever opened with ``weights_only=True``; the two harmless classe
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import pathlib
 import pickle
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 
+from benchmark.data.store import file_hash as file_hash
 from benchmark.errors import CheckpointError, did_you_mean
 
 STATISTICS_FILE = "pretrain_ds_mean_std.txt"
@@ -250,16 +250,3 @@ def stored_normalization(content: Mapping[str, Any], path: Path) -> tuple[tuple[
 def write_statistics(path: Path, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     """Write mean and std in the published file format."""
     path.write_text(json.dumps({"mean": list(mean), "std": list(std)}) + "\n", encoding="utf-8")
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _hash(handle)
-
-
-def _hash(handle: Any) -> str:
-    digest = hashlib.sha256()
-    while block := handle.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()

@@ -44,7 +44,35 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = verbs.add_parser("evaluate", help="metrics of predictions files, of this project or any other tool")
     evaluate.add_argument("predictions", nargs="+", type=Path, help="CSV: dataset,video,frame,label,score (P(fake))")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the metrics to a file")
+    _add_submission(evaluate)
     evaluate.set_defaults(run=_evaluate)
+
+    samples = verbs.add_parser("samples", help="list the samples of test sets, to score them with any tool")
+    samples.add_argument("datasets", nargs="+", help="dataset words, e.g. CDFv2 demo/DFDC")
+    samples.add_argument("--frames", type=_frame_count, default=32, metavar="N", help="frames per video, or all (32)")
+    samples.add_argument("--frame-select", choices=("uniform", "first"), default="uniform", help="which frames")
+    samples.add_argument("-o", "--output", type=Path, default=Path("samples.csv"), help="CSV to write")
+    _add_places(samples)
+    samples.set_defaults(run=_samples)
+
+    board = verbs.add_parser("leaderboard", help="result files and published rows to a web page, Markdown and CSV")
+    board.add_argument("results", nargs="+", type=Path, help="folders with result files, searched at any depth")
+    board.add_argument("-o", "--output", type=Path, default=Path("site"), help="folder to write into (site)")
+    board.add_argument("--no-published", action="store_true", help="leave out the published rows")
+    board.set_defaults(run=_leaderboard)
+
+    curves = verbs.add_parser("robustness", help="curves over corruption levels as a picture (SVG)")
+    curves.add_argument("results", nargs="+", type=Path, help="folders with result files of corrupted test sets")
+    curves.add_argument("-o", "--output", type=Path, default=Path("robustness.svg"), help="picture to write")
+    curves.add_argument("--metric", choices=("auc", "eer", "ap", "acc"), default="auc")
+    curves.add_argument("--level", choices=("frame", "video"), default="video")
+    curves.set_defaults(run=_robustness)
+
+    compare = verbs.add_parser("compare", help="what differs between two results, and whether it is significant")
+    compare.add_argument("first", type=Path, help="result file A")
+    compare.add_argument("second", type=Path, help="result file B, of the same test set")
+    compare.add_argument("--json", type=Path, metavar="FILE", help="also write it to a file")
+    compare.set_defaults(run=_compare)
 
     demo = verbs.add_parser("demo", help="build the demo worlds, train on one, test on all; minutes on a CPU")
     demo.add_argument("--detector", default="configs/demo.yaml", metavar="YAML", help="configuration to run")
@@ -53,6 +81,36 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--indexes", type=Path, default=Path("datasets_json"), help="where indexes go")
     demo.set_defaults(run=_demo)
     return parser
+
+
+def _add_submission(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("rank a detector that never ran here (with --protocol)")
+    group.add_argument("--protocol", metavar="NAME", help="name or YAML file; its test sets are checked and reported")
+    group.add_argument("--fold", default="", metavar="F", help="which run of a protocol that has several")
+    group.add_argument("--world", metavar="W", help="move the protocol's datasets into a world: demo")
+    group.add_argument("--name", help="name of the detector (default: the file's)")
+    group.add_argument("--trained-on", nargs="+", metavar="D", help="training sets (default: the protocol's)")
+    group.add_argument("--selected-on", choices=("validation", "test"), help="what chose the checkpoint")
+    group.add_argument("--development", type=Path, metavar="CSV", help="predictions that set the FAS threshold")
+    group.add_argument(
+        "--frames", type=_frame_count, metavar="N", help="frames per video that were scored, or all (32)"
+    )
+    group.add_argument("--allow-missing", action="store_true", help="accept samples without a prediction; counted")
+    group.add_argument("-o", "--output", type=Path, default=Path("results"), help="folder of result files (results)")
+    _add_places(group)
+
+
+def _add_places(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--indexes", type=Path, default=Path("datasets_json"), help="folder of your JSON indexes")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of your stores")
+
+
+def _frame_count(text: str) -> int | str:
+    if text == "all":
+        return text
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a number of frames nor 'all'")
+    return int(text)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -83,7 +141,47 @@ def _evaluate(options: argparse.Namespace) -> int:
     from benchmark.evaluation import evaluate_files
 
     setup_logging()
-    return evaluate_files(options.predictions, options.json)
+    if options.protocol is None:
+        return evaluate_files(options.predictions, options.json)
+    from benchmark.errors import ConfigError
+    from benchmark.own_predictions import Submission, submit
+    from benchmark.schema import PathsConfig
+
+    if len(options.predictions) > 1:
+        raise ConfigError("With --protocol give one predictions file; it holds all test sets.")
+    given = {key: value for key, value in vars(options).items() if key in Submission.__dataclass_fields__}
+    submission = Submission(**{**given, "predictions": options.predictions[0]})
+    return submit(submission, PathsConfig(data=options.data, indexes=options.indexes))
+
+
+def _samples(options: argparse.Namespace) -> int:
+    from benchmark.own_predictions import write_samples
+    from benchmark.schema import PathsConfig
+
+    setup_logging()
+    paths = PathsConfig(data=options.data, indexes=options.indexes)
+    return write_samples(options.datasets, options.frames, options.frame_select, paths, options.output)
+
+
+def _leaderboard(options: argparse.Namespace) -> int:
+    from benchmark.leaderboard.build import build_site
+
+    setup_logging()
+    return build_site(options.results, options.output, with_published=not options.no_published)
+
+
+def _robustness(options: argparse.Namespace) -> int:
+    from benchmark.leaderboard.charts import write_robustness
+
+    setup_logging()
+    return write_robustness(options.results, options.output, options.metric, options.level)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from benchmark.compare import compare
+
+    setup_logging()
+    return compare(options.first, options.second, options.json)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmark.intervals import REPLICATES, Interval, percentile_interval, proportion_interval
 from benchmark.metrics import Scores
 
 # The published search grid: 0, 1e-4, ..., 1 and one value that rejects everything.
@@ -115,4 +116,75 @@ def summary(data: Scores, attack_types: Sequence[str], development_threshold: fl
     if development_threshold is not None:
         result["hter@dev"] = error_rates(live, is_live, development_threshold).hter
         result.update(attack_presentation_rates(data, attack_types, development_threshold))
+    return result
+
+
+def intervals(
+    data: Scores,
+    attack_types: Sequence[str],
+    development_threshold: float | None,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> dict[str, Interval | None]:
+    """95 % intervals of ``summary``: bootstrap over videos, live and attacks drawn separately; Wilson for single rates.
+
+    ``hter@target_eer`` finds its threshold anew in every resample; the development threshold stays fixed, and ``apcer``
+    takes the worst attack type anew. None where a class has fewer than two videos.
+
+    Args:
+        data: video-level scores.
+        attack_types: (N,) type per video.
+        development_threshold: as in ``summary``.
+        replicates, seed: of the bootstrap.
+    """
+    live, is_live = 1.0 - data.scores, data.labels == 0
+    names = ["hter@target_eer", "tpr@fpr1", *(["hter@dev"] if development_threshold is not None else [])]
+    if min(int(is_live.sum()), int((~is_live).sum())) < 2:
+        return dict.fromkeys(names)
+    rng = np.random.default_rng(seed)
+    result: dict[str, Interval | None] = dict(_target_intervals(live, is_live, replicates, rng))
+    if development_threshold is not None:
+        accepted = live >= development_threshold
+        result |= _fixed_threshold_intervals(accepted, is_live, np.asarray(attack_types), replicates, rng)
+    return result
+
+
+def _target_intervals(
+    live: np.ndarray, is_live: np.ndarray, replicates: int, rng: np.random.Generator
+) -> dict[str, Interval]:
+    occupied, code = np.unique(np.searchsorted(_GRID, live, "right") - 1, return_inverse=True)
+    rejected = []  # (K + 1, B) share rejected when the lowest 0, 1, .. K occupied cells of the grid are rejected
+    for own in (~is_live, is_live):
+        counts = np.bincount(code[own], minlength=len(occupied))
+        drawn = rng.multinomial(own.sum(), counts / own.sum(), size=replicates).T
+        rejected.append(np.vstack([np.zeros((1, replicates)), np.cumsum(drawn, axis=0)]) / own.sum())
+    far, frr = 1.0 - rejected[0], rejected[1]
+    # rounded: equal distances must tie exactly, as they do in whole counts
+    last = len(far) - 1 - np.argmin(np.round(np.abs(frr - far), 12)[::-1], axis=0)
+    columns = np.arange(replicates)
+    hter = (far[last, columns] + frr[last, columns]) / 2
+    found = np.where(far <= 0.01, 1.0 - frr, 0.0).max(0)
+    return {"hter@target_eer": percentile_interval(hter), "tpr@fpr1": percentile_interval(found)}
+
+
+def _fixed_threshold_intervals(
+    accepted: np.ndarray, is_live: np.ndarray, types: np.ndarray, replicates: int, rng: np.random.Generator
+) -> dict[str, Interval | None]:
+    def rates(own: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+        share = wrong[own].mean()
+        drawn: np.ndarray = rng.binomial(own.sum(), share, replicates) / own.sum()
+        return drawn
+
+    frr = rates(is_live, ~accepted)
+    far = rates(~is_live, accepted)
+    result: dict[str, Interval | None] = {"hter@dev": percentile_interval((far + frr) / 2)}
+    worst = np.zeros(replicates)
+    for name in np.unique(types[~is_live]):
+        own = (types == name) & ~is_live
+        worst = np.maximum(worst, rates(own, accepted))
+        result[f"apcer_{name}"] = proportion_interval(int(accepted[own].sum()), int(own.sum()))
+    rejected_live = int((~accepted[is_live]).sum())
+    result["apcer"] = percentile_interval(worst)
+    result["bpcer"] = proportion_interval(rejected_live, int(is_live.sum()))
+    result["acer"] = percentile_interval((worst + frr) / 2)
     return result

@@ -8,6 +8,7 @@ column ``p(CLASS)`` for every class, the real one first.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from io import StringIO
@@ -64,6 +65,13 @@ class Predictions:
         part = Predictions(self.dataset[rows], self.video[rows], self.frame[rows], self.label[rows], self.score[rows])
         return part.with_classes(self.classes, self.kind[rows], self.probabilities[rows]) if self.classes else part
 
+    def by_dataset(self) -> dict[str, Predictions]:
+        """Its data sets, in first-seen order."""
+        if len(set(self.dataset)) == 1:
+            return {str(self.dataset[0]): self}
+        names = dict.fromkeys(self.dataset)
+        return {str(name): self.only(np.flatnonzero(self.dataset == name)) for name in names}
+
     def write(self, path: Path) -> None:
         """Write the CSV atomically; scores with 9 significant digits (float32 survives the round trip)."""
         buffer = StringIO()
@@ -85,52 +93,71 @@ class Predictions:
         """
         try:
             with path.open(newline="", encoding="utf-8") as handle:
-                reader = csv.DictReader(handle)
-                missing = set(COLUMNS) - set(reader.fieldnames or ())
-                if missing:
-                    raise DataError(
-                        f"{path}: column {', '.join(sorted(missing))} is missing; needed: {','.join(COLUMNS)}."
-                    )
-                classes = [name[2:-1] for name in reader.fieldnames or () if name.startswith("p(") and name[-1] == ")"]
-                if classes and "kind" not in (reader.fieldnames or ()):
-                    raise DataError(f"{path}: has probabilities per class but no column kind with the true ones.")
-                lines = list(reader)
-                rows = [_parse(row, path, number) for number, row in enumerate(lines, 2)]
-                more = [_parse_classes(row, classes, path, number) for number, row in enumerate(lines, 2)]
+                reader = csv.reader(handle)
+                header = next(reader, [])
+                rows = list(reader)
         except OSError as error:
             raise DataError(f"Cannot read predictions {path}: {error.strerror}.") from error
-        seen: set[tuple[str, str, str]] = set()
-        for row in rows:
-            if row[:3] in seen:
-                raise DataError(f"{path}: sample {'/'.join(row[:3])} is listed twice.")
-            seen.add(row[:3])
-        predictions = cls.from_rows(rows)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
+        while rows and not rows[-1]:
+            rows.pop()
+        classes = [name[2:-1] for name in header if name.startswith("p(") and name.endswith(")")]
+        if classes and "kind" not in header:
+            raise DataError(f"{path}: has probabilities per class but no column kind with the true ones.")
+        more = ("kind", *map(_column, classes)) if classes else ()
+        columns = _columns(header, rows, (*COLUMNS, *more), path)
+        dataset, video, frame = (np.array(columns[name], object) for name in COLUMNS[:3])
+        result = cls(dataset, video, frame, *_numbers(columns, path))
+        keys = list(zip(result.dataset, result.video, result.frame, strict=True))
+        if len(set(keys)) < len(keys):
+            twice = next(key for key, count in Counter(keys).items() if count > 1)
+            raise DataError(f"{path}: sample {'/'.join(twice)} is listed twice.")
         if not classes:
-            return predictions
-        return predictions.with_classes(classes, [line["kind"] for line in lines], np.array(more))
+            return result
+        return result.with_classes(classes, columns["kind"], _class_probabilities(columns, classes, path))
 
 
 def _column(name: str) -> str:
     return f"p({name})"
 
 
-def _parse_classes(row: dict[str, str], classes: Sequence[str], path: Path, line: int) -> list[float]:
-    try:
-        values = [float(row[_column(name)]) for name in classes]
-    except (TypeError, ValueError):
-        values = [float("nan")]
-    if not all(0.0 <= value <= 1.0 for value in values):
-        raise DataError(f"{path}, line {line}: the class probabilities are not all numbers in [0, 1].")
+def _class_probabilities(columns: dict[str, Sequence[str]], classes: Sequence[str], path: Path) -> np.ndarray:
+    """(N, C) float64; the first bad line is named."""
+    values = np.array([[_number(text) for text in columns[_column(name)]] for name in classes], np.float64).T
+    bad = np.flatnonzero(~((values >= 0.0) & (values <= 1.0)).all(axis=1))
+    if len(bad):
+        raise DataError(f"{path}, line {bad[0] + 2}: the class probabilities are not all numbers in [0, 1].")
     return values
 
 
-def _parse(row: dict[str, str], path: Path, line: int) -> tuple[str, str, str, int, float]:
-    if row["label"] not in {"0", "1"}:
-        raise DataError(f"{path}, line {line}: label '{row['label']}' is not 0 (real) or 1 (fake).")
+def _columns(header: list[str], rows: list[list[str]], needed: Sequence[str], path: Path) -> dict[str, Sequence[str]]:
+    """Text of the needed columns; others are passed over."""
+    missing = set(needed) - set(header)
+    if missing:
+        raise DataError(f"{path}: column {', '.join(sorted(missing))} is missing; needed: {','.join(needed)}.")
+    short = next((number for number, row in enumerate(rows, 2) if len(row) != len(header)), None)
+    if short is not None:
+        raise DataError(f"{path}, line {short}: {len(rows[short - 2])} values but {len(header)} columns.")
+    by_column = list(zip(*rows, strict=True)) or [()] * len(header)
+    return {name: by_column[header.index(name)] for name in needed}
+
+
+def _numbers(columns: dict[str, Sequence[str]], path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N,) int64 and scores (N,) float64; the first bad line is named."""
+    for line, text in enumerate(columns["label"], 2):
+        if text not in {"0", "1"}:
+            raise DataError(f"{path}, line {line}: label '{text}' is not 0 (real) or 1 (fake).")
+    scores = np.array([_number(text) for text in columns["score"]], np.float64)
+    bad = np.flatnonzero(~((scores >= 0.0) & (scores <= 1.0)))
+    if len(bad):
+        text = columns["score"][bad[0]]
+        raise DataError(f"{path}, line {bad[0] + 2}: score '{text}' is not a probability of fake in [0, 1].")
+    return np.array(columns["label"], object).astype(np.int64), scores
+
+
+def _number(text: str) -> float:
     try:
-        score = float(row["score"])
+        return float(text)
     except ValueError:
-        score = float("nan")
-    if not 0.0 <= score <= 1.0:
-        raise DataError(f"{path}, line {line}: score '{row['score']}' is not a probability of fake in [0, 1].")
-    return row["dataset"], row["video"], row["frame"], int(row["label"]), score
+        return float("nan")

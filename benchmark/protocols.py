@@ -10,8 +10,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from benchmark.config import CONFIG_DIR, Section, Settings
-from benchmark.errors import ConfigError, closest
-from benchmark.schema import SelectConfig
+from benchmark.data.corruptions import KINDS, LEVELS
+from benchmark.errors import ConfigError, closest, did_you_mean
+from benchmark.schema import FrameCounts, SelectConfig
 
 
 class Fold(Section):
@@ -23,6 +24,31 @@ class Fold(Section):
     """Dataset words whose val split selects the checkpoint; null = those of train."""
     test: list[str]
     """Dataset words tested."""
+
+
+class Corruptions(Section):
+    """Conditions that every test set is scored under besides the untouched frames."""
+
+    kinds: list[str] = list(KINDS)
+    """Kinds of ``benchmark.data.corruptions``."""
+    levels: list[int] = list(LEVELS)
+    """Strengths, 1 to 5."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Corruptions:
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise ValueError(
+                    f"corruption '{kind}' is not known.{did_you_mean(kind, KINDS)} Known: {', '.join(KINDS)}"
+                )
+        if not set(self.levels) <= set(LEVELS):
+            raise ValueError(f"corruption levels are {self.levels}; allowed: {LEVELS[0]} to {LEVELS[-1]}")
+        return self
+
+    def words(self, tests: list[str]) -> list[str]:
+        """The test words, each followed by its corrupted forms."""
+        suffixes = ["", *(f"~{kind}-{level}" for kind in self.kinds for level in self.levels)]
+        return [f"{word}{suffix}" for word in tests for suffix in suffixes]
 
 
 class Protocol(Section):
@@ -51,6 +77,12 @@ class Protocol(Section):
     worlds: dict[str, dict[str, str | None]] = {}
     """Per world, the words that have another counterpart there, or none (null): FF++ of a world is WORLD/FF++ unless
     this says otherwise. What has none is left out, with a warning and a note in the result."""
+    corruptions: Corruptions | None = None
+    """Corrupted forms of every test set that are scored too."""
+    frames: FrameCounts | None = None
+    """Frames per video when the protocol fixes them; null = the detector's."""
+    frame_select: Literal["uniform", "first"] | None = None
+    """Which frames when the protocol fixes it; null = the detector's."""
     source: str = ""
     """Paper and table it follows."""
 
@@ -62,7 +94,7 @@ class Protocol(Section):
 
     @model_validator(mode="after")
     def _worlds_name_own_words(self) -> Protocol:
-        known = {word for fold in self.runs().values() for word in (*fold.train, *(fold.val or ()), *fold.test)}
+        known = {word for fold in self._folds().values() for word in (*fold.train, *(fold.val or ()), *fold.test)}
         for world, counterparts in self.worlds.items():
             for word in counterparts:
                 if word not in known:
@@ -71,28 +103,36 @@ class Protocol(Section):
 
     def runs(self) -> dict[str, Fold]:
         """Its folds by name; a protocol without folds has one with an empty name."""
-        return self.folds or {"": Fold(train=self.train, val=self.val, test=self.test)}
+        return self.runs_in(None)
 
     def runs_in(self, world: str | None) -> dict[str, Fold]:
-        """Its folds with the words moved into a world.
+        """Its folds with the words moved into a world, and with the corrupted forms of the test sets.
 
         Raises:
             ConfigError: nothing to train on, to select with or to test is left.
         """
-        if world is None:
-            return self.runs()
-        runs = {}
-        for name, fold in self.runs().items():
-            moved = {
-                part: in_world(words, world, self.worlds.get(world, {}))
-                for part, words in fold.model_dump(exclude_none=True).items()
-            }
-            for part, words in moved.items():
-                if not words:
-                    what = f"protocol {self.name}{f', {name}' if name else ''}"
-                    raise ConfigError(f"{what}: world {world} has none of its {part} data sets.")
-            runs[name] = Fold(**moved)
-        return runs
+        runs = self._folds()
+        if world is not None:
+            runs = {name: self._moved(name, fold, world) for name, fold in runs.items()}
+        if self.corruptions is None:
+            return runs
+        return {
+            name: fold.model_copy(update={"test": self.corruptions.words(fold.test)}) for name, fold in runs.items()
+        }
+
+    def _folds(self) -> dict[str, Fold]:
+        return self.folds or {"": Fold(train=self.train, val=self.val, test=self.test)}
+
+    def _moved(self, name: str, fold: Fold, world: str) -> Fold:
+        moved = {
+            part: in_world(words, world, self.worlds.get(world, {}))
+            for part, words in fold.model_dump(exclude_none=True).items()
+        }
+        for part, words in moved.items():
+            if not words:
+                what = f"protocol {self.name}{f', {name}' if name else ''}"
+                raise ConfigError(f"{what}: world {world} has none of its {part} data sets.")
+        return Fold(**moved)
 
     def changes_in(self, world: str | None) -> dict[str, str | None]:
         """Words that a world replaces by another one (named) or leaves out (None)."""

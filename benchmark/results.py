@@ -15,7 +15,9 @@ from typing import Any
 from benchmark.data.store import atomic_write_text
 from benchmark.errors import DataError
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)
+"""Schemas that can be read; the first had no intervals, ROC curves, manipulations and trained_on."""
 LIBRARIES = (
     "face-security-benchmark", "torch", "torchvision", "timm", "numpy", "opencv-python-headless", "albumentations",
     "Pillow", "scikit-learn", "lmdb",
@@ -57,8 +59,9 @@ def read_result(path: Path) -> dict[str, Any]:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable result file ({error}).") from error
-    if result.get("schema") != SCHEMA:
-        raise DataError(f"{path}: result schema {result.get('schema')!r}; this version reads {SCHEMA}.")
+    if not isinstance(result, dict) or result.get("schema") not in READABLE:
+        found = result.get("schema") if isinstance(result, dict) else None
+        raise DataError(f"{path}: result schema {found!r}; this version reads {' and '.join(map(str, READABLE))}.")
     return result
 
 

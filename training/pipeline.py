@@ -13,18 +13,19 @@ from typing import Any
 from loguru import logger
 
 from backbones.base import NORMALIZATIONS, Normalization
-from backbones.weights import STATISTICS_FILE, file_hash, write_statistics
+from backbones.weights import STATISTICS_FILE, write_statistics
 from benchmark import metrics_fas
 from benchmark.build import create_detector
 from benchmark.config import Settings
 from benchmark.data.augmentation import build_augmentation
 from benchmark.data.cards import Word
-from benchmark.data.datasets import FaceDataset, check_overlap, origins, select_videos
+from benchmark.data.datasets import FaceDataset, check_overlap, corruptions_of, origins, select_videos
 from benchmark.data.holdout import Loaded, training_and_development
 from benchmark.data.readers import Listing, load_words
+from benchmark.data.store import file_hash
 from benchmark.data.transforms import EvalTransform
 from benchmark.errors import ConfigError
-from benchmark.evaluation import flat_metrics, metrics_of, video_scores
+from benchmark.evaluation import flat_metrics, metrics_of, summarise, video_scores
 from benchmark.metrics_classes import class_summary
 from benchmark.metrics_fas import equal_error_point, error_rates
 from benchmark.predictions import Predictions
@@ -97,6 +98,8 @@ def _normalization(config: RunConfig, detector: Detector) -> Normalization:
 def training_set(config: RunConfig, detector: Detector, inputs: InputFormat, settings: Settings) -> FaceDataset:
     """Training samples with augmentation."""
     loaded = _load(config, config.data.train, "train") if not holds_out(config, detector) else _divide(config)[0]
+    if corruptions_of(loaded):
+        raise ConfigError(f"Corruptions ({', '.join(corruptions_of(loaded))}) are for evaluation; train without '~'.")
     counts = config.data.frames
     videos = select_videos(loaded, counts.train, config.data.frame_select, counts.train_real)
     augmentation = build_augmentation(
@@ -163,6 +166,7 @@ def _evaluation_set(
         needs=detector.needs,
         clip=_clip(config, detector),
         origin=origins(loaded),
+        corruptions=corruptions_of(loaded),
     )
 
 
@@ -272,6 +276,7 @@ def score_test_sets(
     Files: ``run/predictions/NAME.csv`` and ``run/results/NAME.json``.
     """
     results = []
+    trained = training_facts(weights)
     for word, dataset in datasets.items():
         started = time.monotonic()
         scored = score_dataset(detector, dataset, config, inputs, group, word)
@@ -285,7 +290,7 @@ def score_test_sets(
             "dataset": word,
             "detector": config.detector.name,
             "protocol": config.protocol.model_dump() if config.protocol else None,
-            "metrics": metrics_of(scored.predictions),
+            **summarise(scored.predictions),
             "counts": {
                 **dataset.summary(),
                 "samples": len(scored.predictions),
@@ -294,7 +299,8 @@ def score_test_sets(
             },
             "missing": list(scored.missing[:100]),
             "data": {"fingerprint": dataset.fingerprint(), "origin": dataset.origin},
-            "selection": selection,
+            "selection": selection or trained.get("selection"),
+            "trained_on": trained.get("datasets"),
             "weights": {"file": str(weights) if weights else None, "sha256": file_hash(weights) if weights else None},
             "parameters": sum(p.numel() for p in detector.parameters()),
             "samples_per_second": round(len(dataset) / seconds, 2),
@@ -312,6 +318,8 @@ def score_test_sets(
         result["operating_point"] = _operating_point(scored.predictions, types, threshold, config)
         if scored.predictions.classes:
             result["classes"] = class_summary(scored.predictions)
+        if config.evaluation.metrics == "fas":
+            result["intervals"]["fas"] = _fas_intervals(scored.predictions, types, threshold)
         write_result(result_path(run, word), result)
         results.append(result)
     return results
@@ -339,6 +347,11 @@ def _operating_point(
     return point or None
 
 
+def _fas_intervals(predictions: Predictions, types: Sequence[str], threshold: Threshold | None) -> dict[str, Any]:
+    live_threshold = None if threshold is None else 1.0 - threshold.value
+    return metrics_fas.intervals(video_scores(predictions), types, live_threshold)
+
+
 def report(results: Sequence[dict[str, Any]], run: Path) -> None:
     """Print the result table and where the files are."""
     if results:
@@ -353,8 +366,20 @@ def weights_metadata(config: RunConfig, detector: Detector, inputs: InputFormat)
         "detector": json.dumps({"name": config.detector.name, **config.detector.options}),
         "backbone": json.dumps({"name": config.backbone.name, **config.backbone.options} if config.backbone else None),
         "input": json.dumps({"size": inputs.size, "mean": inputs.mean, "std": inputs.std}),
+        "training": json.dumps({"datasets": config.data.train, "selection": config.evaluation.select.model_dump()}),
         **detector.metadata(),
     }
+
+
+def training_facts(weights: Path | None) -> dict[str, Any]:
+    """What a weights file of this project says about its training: ``datasets`` and ``selection``; else nothing."""
+    if weights is None or weights.suffix != ".safetensors":
+        return {}
+    from safetensors import safe_open
+
+    with safe_open(weights, "pt") as file:
+        facts: dict[str, Any] = json.loads((file.metadata() or {}).get("training", "{}"))
+    return facts
 
 
 def save_run_facts(run: Path, config: RunConfig, inputs: InputFormat) -> None:

@@ -115,6 +115,8 @@ def _run(
         settings.set(("evaluation", "metrics"), protocol.metrics, f"protocol {protocol.name}")
         if protocol.select is not None:
             settings.set(("evaluation", "select"), protocol.select.model_dump(), f"protocol {protocol.name}")
+        for key, fixed in protocol.model_dump(include={"frames", "frame_select"}, exclude_none=True).items():
+            settings.set(("data", key), fixed, f"protocol {protocol.name}")
         name = f"{name}/{fold_folder(fold)}" if fold else name
     settings.set(("name",), name, "--name")
     for key, value in words.items():

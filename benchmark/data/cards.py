@@ -2,19 +2,21 @@
 
 A card is a small YAML file (``configs/datasets/*.yaml``, or ``NAME.yaml`` beside a user's own index) that says
 how a dataset is called, where its index is and what its subsets mean. A word is
-``NAME[/SUBSET][@COMPRESSION]``, for example ``FF++``, ``FF++/Deepfakes@c40``, ``demo/FF++`` or ``DF40/simswap_ff``.
+``NAME[/SUBSET][@COMPRESSION][~CORRUPTION]``, for example ``FF++``, ``FF++/Deepfakes@c40``, ``demo/FF++``,
+``DF40/simswap_ff`` or ``CDFv2~jpeg-3`` (evaluation only, see ``corruptions.py``).
 A path to an index ``.json``, a label list ``.txt``/``.csv``, a class folder or a card ``.yaml`` is a word too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from benchmark.config import CONFIG_DIR, PluginSpec, Section, Settings
+from benchmark.data.corruptions import check_corruption
 from benchmark.data.index import LEVELS
 from benchmark.errors import DataError, closest
 
@@ -83,19 +85,22 @@ class Word:
         card: the dataset.
         subset: name of the subset, or None.
         level: compression asked for, or None for the card's default.
+        corruption: what is done to the frames in evaluation (``jpeg-3``), or None.
     """
 
     text: str
     card: DatasetCard
     subset: str | None
     level: str | None
+    corruption: str | None = None
 
     @property
     def label(self) -> str:
         """Canonical spelling, used in tables and file names."""
         subset = f"/{self.subset}" if self.subset else ""
         level = f"@{self.level}" if self.level and self.level != self.card.level else ""
-        return f"{self.card.name}{subset}{level}"
+        corruption = f"~{self.corruption}" if self.corruption else ""
+        return f"{self.card.name}{subset}{level}{corruption}"
 
 
 @cache
@@ -133,8 +138,18 @@ def parse_word(text: str, indexes: Path) -> Word:
         indexes: folder of the user's JSON indexes and cards.
 
     Raises:
-        DataError: unknown dataset (near matches given), unknown subset or level.
+        DataError: unknown dataset (near matches given), unknown subset, level or corruption.
     """
+    text, mark, corruption = text.partition("~") if not Path(text).exists() else (text, "", "")
+    word = _parse_clean(text, indexes)
+    if not mark:
+        return word
+    check_corruption(corruption, f"{text}~{corruption}")
+    return replace(word, text=f"{text}~{corruption}", corruption=corruption)
+
+
+def _parse_clean(text: str, indexes: Path) -> Word:
+    """A word without corruption."""
     body, _, level = text.partition("@")
     cards = all_cards(indexes)
     names = {spelling.lower(): card for card in cards.values() for spelling in (card.name, *card.aliases)}

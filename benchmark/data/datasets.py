@@ -22,6 +22,7 @@ import torch
 from torch.utils.data import Dataset
 
 from benchmark.data.cards import REAL_KIND, Word
+from benchmark.data.corruptions import Corruption, corrupt_sample
 from benchmark.data.decode import decode_image, decode_map, decode_mask
 from benchmark.data.index import VideoRecord
 from benchmark.data.readers import Listing
@@ -121,6 +122,22 @@ def select_videos(
     return videos
 
 
+def corruptions_of(loaded: Iterable[tuple[Word, Listing]]) -> dict[str, Corruption]:
+    """By dataset word, the corruption it asks for."""
+    return {word.label: Corruption.parse(word.corruption) for word, _ in loaded if word.corruption}
+
+
+def videos_fingerprint(videos: Iterable[Video], clip: ClipConfig | None = None) -> str:
+    """sha256 over every sample's video, label and frame keys: what a result was computed from."""
+    digest = hashlib.sha256()
+    for video in videos:
+        digest.update(f"{video.dataset}|{video.record.video_id}|{video.record.label}|".encode())
+        digest.update("|".join(video.frames).encode())
+    if clip:
+        digest.update(f"clip {clip.length}".encode())
+    return digest.hexdigest()
+
+
 def origins(loaded: Iterable[tuple[Word, Listing]]) -> dict[str, Any]:
     """Per dataset word: hash of the index, preprocessing settings, and what was left out of it and why."""
     return {
@@ -144,6 +161,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
         clip: cut clips instead of frames.
         seed: augmentation seed; a sample depends on (seed, epoch, index) only.
         origin: facts about the indexes read, for provenance (see ``origins``).
+        corruptions: by dataset word, what is done to its frames before anything else (evaluation only).
 
     Raises:
         DataError: no videos, or the first video of a dataset lacks a needed part.
@@ -159,6 +177,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
         clip: ClipConfig | None = None,
         seed: int = 0,
         origin: Mapping[str, Any] | None = None,
+        corruptions: Mapping[str, Corruption] | None = None,
     ) -> None:
         if not videos:
             raise DataError("There are no videos to read.")
@@ -168,6 +187,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
         self.clip = clip
         self.seed = seed
         self.origin = dict(origin or {})
+        self.corruptions = dict(corruptions or {})
         self.short_videos = 0
         self.videos, self._owner, self._position = self._layout(list(videos))
         self.labels = np.array([self.videos[i].record.label for i in self._owner], dtype=np.int64)
@@ -225,14 +245,8 @@ class FaceDataset(Dataset[dict[str, Any]]):
         return names[self._owner]
 
     def fingerprint(self) -> str:
-        """sha256 over every sample's video, label and frame keys: what a result was computed from."""
-        digest = hashlib.sha256()
-        for video in self.videos:
-            digest.update(f"{video.dataset}|{video.record.video_id}|{video.record.label}|".encode())
-            digest.update("|".join(video.frames).encode())
-        if self.clip:
-            digest.update(f"clip {self.clip.length}".encode())
-        return digest.hexdigest()
+        """See ``videos_fingerprint``."""
+        return videos_fingerprint(self.videos, self.clip)
 
     def identity(self) -> str:
         """sha256 over ``fingerprint`` and the indexes read (their hash covers the preprocessing settings)."""
@@ -323,6 +337,8 @@ class FaceDataset(Dataset[dict[str, Any]]):
         video = self.videos[self._owner[index]]
         keys = self._frame_keys(epoch, index)
         raw = self._read(video, keys)
+        if video.dataset in self.corruptions:
+            raw = corrupt_sample(raw, self.corruptions[video.dataset], keys)
         seed = sample_seed(self.seed, epoch, index)
         if self.augmentation is not None:
             raw = self.augmentation(raw, seed)

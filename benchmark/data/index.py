@@ -8,6 +8,7 @@ and a top-level ``meta`` block.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -163,6 +164,8 @@ def frame_order(path: str) -> tuple[int, int, str]:
 def read_index(path: Path, labels: Mapping[str, int] | None = None, folders: Iterable[str] = ()) -> Index:
     """Read an index file of any known shape.
 
+    The last one read is kept, so that many words over one index (subsets, corruptions) parse it once.
+
     Args:
         path: the JSON file.
         labels: class strings to 0/1 from the dataset card, first in line.
@@ -172,15 +175,26 @@ def read_index(path: Path, labels: Mapping[str, int] | None = None, folders: Ite
         DataError: missing file, broken JSON, no dataset in it, an unknown label, a path outside the root.
     """
     try:
-        raw = path.read_bytes()
-        data = json.loads(raw)
+        facts = path.stat()
     except FileNotFoundError:
         raise DataError(f"No index file at {path}. Make one: python -m benchmark prepare DATASET --root ...") from None
+    version = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    return _parsed_index(path, version, tuple(sorted((labels or {}).items())), tuple(folders))
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed_index(
+    path: Path, version: tuple[int, int, int], labels: tuple[tuple[str, int], ...], folders: tuple[str, ...]
+) -> Index:
+    """The content of an index file; ``version`` makes a changed file another one."""
+    try:
+        raw = path.read_bytes()
+        data = json.loads(raw)
     except (ValueError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not valid JSON ({error}).") from error
     name, classes, meta = _top_level(data, path)
     skipped: list[str] = []
-    parser = _IndexParser(path, name, labels or {}, {name, *folders}, skipped)
+    parser = _IndexParser(path, name, dict(labels), {name, *folders}, skipped)
     records = tuple(_distinct(parser.parse(classes), skipped))
     return Index(path, name, records, meta, tuple(skipped), hashlib.sha256(raw).hexdigest())
 

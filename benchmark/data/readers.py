@@ -117,11 +117,9 @@ def find_index(word: Word, paths: PathsConfig) -> Path:
     stems = [subset_index] if subset_index else [*card.index, card.name]
     if card.builder and not _demo_is_built(card, stems, paths):
         return run_builder(card, paths.data, paths.indexes)
-    folders = [paths.indexes, PACKAGED_INDEXES]
-    for folder in folders:
-        for stem in stems:
-            if (folder / f"{stem}.json").is_file():
-                return folder / f"{stem}.json"
+    existing = _existing_index(stems, paths)
+    if existing:
+        return existing
     tried = ", ".join(str(paths.indexes / f"{stem}.json") for stem in stems)
     raise DataError(
         f"{word.label}: no index found (tried {tried}). Make one: "
@@ -139,6 +137,23 @@ def run_builder(card: DatasetCard, data: Path, indexes: Path) -> Path:
         raise DataError(f"{card.name} has no builder.")
     module, _, function = card.builder.partition(":")
     return Path(getattr(importlib.import_module(module), function)(card.name, data, indexes))
+
+
+def has_index(word: Word, paths: PathsConfig) -> bool:
+    """Whether the videos of a word can be listed here and now, without building or downloading anything."""
+    card = word.card
+    if card.reader.name != "index" or card.reader.options.get("file"):
+        return True
+    subset_index = card.subsets[word.subset].index if word.subset else None
+    return _existing_index([subset_index] if subset_index else [*card.index, card.name], paths) is not None
+
+
+def _existing_index(stems: Iterable[str], paths: PathsConfig) -> Path | None:
+    for folder in (paths.indexes, PACKAGED_INDEXES):
+        for stem in stems:
+            if (folder / f"{stem}.json").is_file():
+                return folder / f"{stem}.json"
+    return None
 
 
 def _demo_is_built(card: DatasetCard, stems: list[str], paths: PathsConfig) -> bool:

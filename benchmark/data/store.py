@@ -7,6 +7,7 @@ landmark buffers without a header (648 bytes = int32, 1296 bytes = int64).
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -256,3 +257,16 @@ def atomic_write_text(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _hash(handle)
+
+
+def _hash(handle: Any) -> str:
+    digest = hashlib.sha256()
+    while block := handle.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()

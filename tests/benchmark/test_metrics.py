@@ -138,3 +138,61 @@ def test_grouping_of_ff_keeps_manipulations_of_one_pair_apart():
     video, names = metrics.to_videos(labels, np.linspace(0, 1, len(ids)), ids)
     assert len(names) == 15
     assert video.labels.sum() == 12
+
+
+def test_ranks_at_few_false_positives_agree_with_scikit_learn():
+    from sklearn import metrics as reference
+
+    rng = np.random.default_rng(6)
+    labels = rng.integers(0, 2, 900)
+    data = Scores(labels, np.round(rng.normal(labels, 1.0), 1))
+    false_positive, true_positive, _ = reference.roc_curve(labels, data.scores, drop_intermediate=False)
+    assert metrics.tpr_at_fpr(data) == true_positive[false_positive <= 0.01].max()
+    assert metrics.partial_auc(data) == reference.roc_auc_score(labels, data.scores, max_fpr=0.1)
+
+
+def test_no_threshold_may_qualify():
+    """Half of the reals score highest: flagging anything flags too many of them."""
+    assert metrics.tpr_at_fpr(Scores(np.array([0, 0, 1, 1]), np.array([0.9, 0.1, 0.5, 0.4]))) == 0.0
+
+
+def test_calibration_error():
+    calibrated = Scores(np.array([0] * 3 + [1] + [0] + [1] * 3), np.array([0.25] * 4 + [0.75] * 4))
+    assert metrics.calibration_error(calibrated) == pytest.approx(0.0)
+    sure = Scores(np.array([0, 1, 0, 1]), np.array([1.0, 1.0, 0.0, 0.0]))
+    assert metrics.calibration_error(sure) == 0.5
+    far = Scores(np.array([0, 1, 1]), np.array([0.3, 0.9, 0.9]))
+    assert metrics.calibration_error(far) == pytest.approx((0.3 + 0.1 + 0.1) / 3)
+
+
+def test_roc_points_are_a_short_form_of_the_curve():
+    rng = np.random.default_rng(7)
+    labels = rng.integers(0, 2, 5000)
+    data = Scores(labels, rng.normal(labels, 1.0))
+    points = metrics.roc_points(data)
+    assert len(points["fpr"]) <= 202
+    assert (points["fpr"][0], points["tpr"][0], points["fpr"][-1], points["tpr"][-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(points["tpr"], points["fpr"]) == pytest.approx(metrics.auc(data), abs=2e-3)
+    assert metrics.roc_points(Scores(np.zeros(3, int), np.zeros(3))) is None
+
+
+def test_cross_auc_finds_a_drift_between_sets():
+    """Within each set the ranking is perfect; the scores of B are shifted, so reals of B pass fakes of A."""
+    a = Scores(np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.3, 0.4]))
+    b = Scores(np.array([0, 0, 1, 1]), np.array([0.5, 0.6, 0.7, 0.8]))
+    result = metrics.cross_auc({"A": a, "B": b})
+    assert result["within"] == 1.0
+    assert {(pair["reals"], pair["fakes"]): pair["auc"] for pair in result["pairs"]} == {
+        ("A", "A"): 1.0, ("A", "B"): 1.0, ("B", "A"): 0.0, ("B", "B"): 1.0,
+    }  # fmt: skip
+    assert result["cross"] == 0.5
+    only_fakes = Scores(np.ones(2, int), np.array([0.3, 0.4]))
+    assert metrics.cross_auc({"A": a}) is None
+    assert metrics.cross_auc({"A": a, "C": only_fakes})["cross"] == 1.0
+
+
+def test_single_frame_videos_make_the_levels_agree(cases):
+    case = cases["single_frame_videos"]
+    data = Scores(1 - np.array(case["labels"]), 1 - np.array(case["scores"]))
+    video, _ = metrics.to_videos(data.labels, data.scores, case["video_names"])
+    assert metrics.summary(video) == metrics.summary(data)

@@ -97,3 +97,32 @@ def test_evaluating_an_empty_file_is_an_error(tmp_path):
     (tmp_path / "p.csv").write_text(HEADER)
     with pytest.raises(DataError, match="holds no predictions"):
         evaluate_files([tmp_path / "p.csv"])
+
+
+def test_several_sets_in_a_file_get_a_cross_auc(tmp_path, capsys):
+    path = tmp_path / "p.csv"
+    rows = [
+        (name, f"v{i}", "0", i % 2, 0.1 + 0.3 * (i % 2) + shift)
+        for name, shift in (("A", 0), ("B", 0.4))
+        for i in range(4)
+    ]
+    Predictions.from_rows(rows).write(path)
+    assert evaluate_files([path]) == 0
+    assert "Cross-AUC (video, 2 pairs of different sets): 50.00; within sets: 100.00" in capsys.readouterr().out
+
+
+def test_lines_of_another_length_and_other_encodings_are_refused(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text(HEADER + "T,v,0,0,0.5\nT,v,1\n")
+    with pytest.raises(DataError, match="line 3: 3 values but 5 columns"):
+        Predictions.read(path)
+    path.write_bytes(HEADER.encode() + b"T,\xff,0,0,0.5\n")
+    with pytest.raises(DataError, match="not a CSV file in UTF-8"):
+        Predictions.read(path)
+
+
+def test_column_order_and_further_columns_do_not_matter(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("score,extra,label,frame,video,dataset\n0.25,x,1,000,v,T\n")
+    back = Predictions.read(path)
+    assert (back.dataset[0], back.video[0], back.frame[0], back.label[0], back.score[0]) == ("T", "v", "000", 1, 0.25)

@@ -22,7 +22,7 @@ def test_not_a_number_cannot_be_written(tmp_path):
 
 def test_another_schema_or_a_broken_file_is_refused(tmp_path):
     write_result(tmp_path / "r.json", {"schema": SCHEMA + 1})
-    with pytest.raises(DataError, match=f"result schema {SCHEMA + 1}; this version reads {SCHEMA}"):
+    with pytest.raises(DataError, match=f"result schema {SCHEMA + 1}; this version reads 1 and {SCHEMA}"):
         read_result(tmp_path / "r.json")
     (tmp_path / "r.json").write_text('{"schema": ')
     with pytest.raises(DataError, match="not a readable result file"):

@@ -365,3 +365,13 @@ def test_failed_write_leaves_the_old_index(tmp_path):
 def test_settings_fingerprint_ignores_key_order_only():
     assert fingerprint_of({"a": 1, "b": [1, 2]}) == fingerprint_of({"b": [1, 2], "a": 1})
     assert fingerprint_of({"a": 1, "b": [1, 2]}) != fingerprint_of({"a": 1, "b": [2, 1]})
+
+
+def test_an_index_is_parsed_once_and_again_when_it_changes(tmp_path):
+    path = tmp_path / "X.json"
+    text = '{"X": {"X_real": {"test": {"a": {"label": "X_real", "frames": ["X/frames/a/0.png"]}}}}}'
+    path.write_text(text)
+    first = read_index(path)
+    assert read_index(path) is first
+    path.write_text(text.replace('"a":', '"bc":'))
+    assert read_index(path).records[0].video == "bc"
