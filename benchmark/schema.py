@@ -61,7 +61,7 @@ class DataConfig(Section):
     """Library and filter of the resize in evaluation; part of the number."""
     eval_transform: Literal["direct", "center_crop"] = "direct"
     """direct: the whole crop to image_size; center_crop: the middle 87.5 %."""
-    normalize: Literal["backbone", "imagenet", "vggface2", "half", "none"] | dict[str, list[float]] = "backbone"
+    normalize: Literal["backbone", "imagenet", "vggface2", "clip", "half", "none"] | dict[str, list[float]] = "backbone"
     """Mean and std: the backbone's own, a named set, or {mean: [..], std: [..]}."""
     frames: FrameCounts = FrameCounts()
     """Frames per video."""
