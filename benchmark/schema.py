@@ -33,6 +33,8 @@ class ClipConfig(Section):
     """Frames per clip (T)."""
     resample_each_epoch: bool = True
     """Draw new training starts every epoch; false draws them once, as published loaders do."""
+    eval_starts: Literal["fixed", "random"] = "fixed"
+    """fixed: the same evenly spaced clips in every evaluation; random: drawn once, as StA's and DF40's tests do."""
     short_videos: Literal["error", "skip", "repeat_last"] = "skip"
     """What happens to a video with fewer frames than a clip; skipped ones are counted in the report."""
 

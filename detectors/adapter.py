@@ -44,6 +44,10 @@ class AdapterTuned(Classifier):
                 adapter.train(mode)
         return self
 
+    def part_of(self, name: str) -> str:
+        """See ``Detector.part_of``."""
+        return "adapters" if ".adapter." in name.lower() else super().part_of(name)
+
 
 class AdapterConfig(ClassifierConfig):
     """Settings of adapter tuning."""

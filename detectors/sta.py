@@ -19,7 +19,6 @@ from pydantic import Field
 from torch import nn
 
 from backbones.adapters.sta import (
-    ADAPTER_NAME,
     TEMPORAL_NAME,
     BatchMixing,
     ClipShape,
@@ -95,9 +94,7 @@ class StADetector(AdapterTuned):
 
     def part_of(self, name: str) -> str:
         """See ``Detector.part_of``."""
-        if name == f"backbone.{TEMPORAL_NAME}":
-            return "temporal embedding"
-        return "adapters" if f".{ADAPTER_NAME}." in name else super().part_of(name)
+        return "temporal embedding" if name == f"backbone.{TEMPORAL_NAME}" else super().part_of(name)
 
     def features(self, clips: torch.Tensor) -> torch.Tensor:
         """Pooled features (B, T, D) of the frames of clips (B, T, 3, S, S)."""

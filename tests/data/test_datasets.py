@@ -139,6 +139,22 @@ def test_training_clips_start_anew_every_epoch_within_their_range(clip_world):
     assert first_frames(fixed, 0) == first_frames(fixed, 5)
 
 
+def test_random_starts_of_evaluation_are_drawn_once_from_the_seed(clip_world):
+    """The published tests draw them; ours are fixed unless asked."""
+
+    def evaluated(seed, **clip):
+        videos = select_videos(load_words(["Long"], "train", clip_world), "all", "uniform")
+        return FaceDataset(videos, EvalTransform(24), clip=ClipConfig(length=4, **clip), seed=seed)
+
+    drawn = [evaluated(seed, eval_starts="random") for seed in range(4)]
+    starts = [[dataset.describe(i)[1] for i in range(8)] for dataset in drawn]
+    assert len({tuple(row) for row in starts}) > 1
+    assert starts[2] == [evaluated(2, eval_starts="random").describe(i)[1] for i in range(8)]
+    assert first_frames(drawn[0], 0) == first_frames(drawn[0], 5) == [int(start) // 10 for start in starts[0]]
+    assert len({dataset.fingerprint() for dataset in drawn}) == len({tuple(row) for row in starts})
+    assert [evaluated(seed).describe(1)[1] for seed in range(4)] == ["040"] * 4
+
+
 # ------------------------------------------------------------------ samples
 
 

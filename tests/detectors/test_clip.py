@@ -92,4 +92,5 @@ def test_adapter_tuning_starts_as_clip_and_moves_adapters_last_norm_and_head():
     assert "backbone.transformer.resblocks.0.adapter.up.weight" in moved
     counts = detector.parameter_counts()
     assert counts["head"] == (66, 66)
-    assert counts["backbone"][1] == 3 * (2 * 32 * 8 + 8 + 32) + 64
+    assert counts["adapters"] == (3 * (2 * 32 * 8 + 8 + 32),) * 2
+    assert counts["backbone"][1] == 64
