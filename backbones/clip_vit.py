@@ -23,6 +23,7 @@ from open_clip.transformer import LayerNorm, QuickGELU, VisionTransformer
 from torch import nn
 from typing_extensions import TypedDict, Unpack
 
+from backbones.attention import Attention
 from backbones.base import CLIP, Backbone, Features, Normalization
 from backbones.clip_keys import to_openai, tower_of
 from backbones.fsfm_vit import resize_pos_embed
@@ -122,6 +123,8 @@ class CLIPViT(VisionTransformer, Backbone):
         quick = bool(config.get("quick_gelu")) if quick_gelu is None else quick_gelu
         VisionTransformer.__init__(self, act_layer=QuickGELU if quick else nn.GELU, norm_layer=LayerNorm, **tower)
         self.proj = None
+        for block in self.transformer.resblocks:
+            block.attn = Attention(tower["width"], tower["heads"])
         self.model, self.quick_gelu = model, quick
         self.embed_dim, self.input_size = tower["width"], tower["image_size"]
         self.num_prefix_tokens = 1

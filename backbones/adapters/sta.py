@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from backbones.attention import Attention
 from backbones.base import Backbone
 
 BatchMixing = Literal["correct", "faithful"]
@@ -117,13 +118,13 @@ class CrossAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
-        self.spatial_to_temporal = nn.MultiheadAttention(channels, heads, batch_first=True)
-        self.temporal_to_spatial = nn.MultiheadAttention(channels, heads, batch_first=True)
+        self.spatial_to_temporal = Attention(channels, heads)
+        self.temporal_to_spatial = Attention(channels, heads)
 
     def forward(self, spatial: torch.Tensor, temporal: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, L, c) streams to what time reads from space and space from time, both (B, L, c)."""
-        to_temporal = self.spatial_to_temporal(temporal, spatial, spatial, need_weights=False)[0]
-        to_spatial = self.temporal_to_spatial(spatial, temporal, temporal, need_weights=False)[0]
+        to_temporal = self.spatial_to_temporal(temporal, spatial, spatial)[0]
+        to_spatial = self.temporal_to_spatial(spatial, temporal, temporal)[0]
         return to_temporal, to_spatial
 
 
@@ -175,7 +176,7 @@ class StAdapter(nn.Module):
     def mix(self, patches: torch.Tensor) -> torch.Tensor:
         """Patch tokens (B * T, R * C, c) in the bottleneck, mixed over space and time within each clip."""
         frames, (rows, columns) = self.shape.frames, self.settings.grid
-        clips = patches.reshape(-1, frames, rows * columns, patches.shape[-1])
+        clips = patches.reshape(-1, frames, rows * columns, patches.shape[-1]).contiguous()
         spatial, temporal = self.streams(clips)
         to_temporal, to_spatial = self.cross_attention(self._sequences(spatial), self._sequences(temporal))
         mixed = F.gelu((to_temporal + to_spatial) / 2)
@@ -199,7 +200,8 @@ class StAdapter(nn.Module):
         count = range(1, len(self.settings.kernels) + 1)
         spatial = sum(getattr(self, f"s_conv{number}")(images) for number in count) / len(count)
         temporal = sum(getattr(self, f"t_conv{number}")(times) for number in count) / len(count)
-        return spatial.permute(0, 2, 3, 1).reshape(clips.shape) + clips, temporal.permute(0, 2, 3, 1) + clips
+        # the tokens come first in the sums so that the results have their layout
+        return clips + spatial.permute(0, 2, 3, 1).reshape(clips.shape), clips + temporal.permute(0, 2, 3, 1)
 
     def _sequences(self, clips: torch.Tensor) -> torch.Tensor:
         """(B, T, R * C, c) to what attention runs over, (B, T * R * C, c)."""
