@@ -91,7 +91,7 @@ class CLIPViT(VisionTransformer, Backbone):
 
     transformer: Any
     _embeds: Any
-    _pool: Any
+    _global_pool: Any
     ln_pre: nn.Module
     ln_post: nn.Module
 
@@ -136,7 +136,10 @@ class CLIPViT(VisionTransformer, Backbone):
     def extract(self, images: torch.Tensor) -> Features:
         """See ``Backbone.extract``; tokens include the class token at position 0, all after the last norm."""
         residual = self.transformer(self._embeds(images))
-        return Features(self.ln_post(residual), self._pool(residual)[0])
+        tokens = self.ln_post(residual)
+        if self.final_ln_after_pool:
+            return Features(tokens, self.ln_post(self._global_pool(residual)[0]))
+        return Features(tokens, self._global_pool(tokens)[0])
 
     def block_list(self) -> nn.ModuleList:
         """See ``Backbone.block_list``."""

@@ -14,31 +14,13 @@ from benchmark.schema import PathsConfig
 
 SWAPPING = ["fsgan", "faceswap", "simswap", "inswap", "blendface", "uniface", "mobileswap", "e4s", "facedancer"]
 REENACTMENT = [
-    "fomm",
-    "facevid2vid",
-    "wav2lip",
-    "MRAA",
-    "one_shot_free",
-    "pirender",
-    "tpsm",
-    "lia",
-    "danet",
-    "sadtalker",
-    "mcnet",
-    "hyperreenact",
-]
+    "fomm", "facevid2vid", "wav2lip", "MRAA", "one_shot_free", "pirender", "tpsm", "lia", "danet", "sadtalker",
+    "mcnet", "hyperreenact",
+]  # fmt: skip
 SYNTHESIS = ["VQGAN", "StyleGAN2", "StyleGAN3", "StyleGANXL", "sd2.1", "ddim", "rddm", "pixart", "DiT", "SiT"]
 UNKNOWN = [
-    "deepfacelab",
-    "heygen",
-    "whichisreal",
-    "MidJourney",
-    "stargan",
-    "starganv2",
-    "styleclip",
-    "e4e",
-    "CollabDiff",
-]
+    "deepfacelab", "heygen", "whichisreal", "MidJourney", "stargan", "starganv2", "styleclip", "e4e", "CollabDiff",
+]  # fmt: skip
 UNIONS = ["FSAll", "FRAll", "EFSAll"]
 SETS = [
     *(f"{name}_{domain}" for name in (*UNIONS, *SWAPPING, *REENACTMENT, *SYNTHESIS, "e4e") for domain in ("ff", "cdf")),

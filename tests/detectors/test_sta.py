@@ -14,6 +14,7 @@ from benchmark.schema import OptimizerConfig, load_run_config
 from training.distributed import Processes
 from training.inputs import autocast
 from training.session import Session
+from training.test import parse, run
 
 CLIP = {"name": "clip_vit_b16", "img_size": 28, "patch_size": 7, "embed_dim": 32, "num_blocks": 3, "num_heads": 4}
 PUBLISHED = {"sta_clip_l14": {"name": "clip_vit_l14", "num_blocks": 14}, "sta_clip_b16": {"name": "clip_vit_b16"}}
@@ -282,7 +283,33 @@ def test_copies_are_independent(data):
         assert (twin.predict({"clip": data["clip"]}) - data["prob_per_clip"]).abs().max() > 1e-4
 
 
-# ------------------------------------------------------------------ a run
+# ------------------------------------------------------------------ commands
+
+TEST = """\
+detector: {name: sta}
+backbone: {name: clip_vit_b16, weights: openai, img_size: 28, patch_size: 7, embed_dim: 32, num_blocks: 3, num_heads: 4}
+data: {test: [Toy], resize: cv2_cubic, normalize: clip, frames: {test: 32}, frame_select: first, workers: 0}
+trainer: {precision: fp32, device: cpu}
+evaluation: {batch_size: 3}
+paths: {data: %s, indexes: %s, runs: %s}
+"""
+
+
+def test_the_published_checkpoint_through_the_test_command(data, make_world, tmp_path):
+    """A pickle with keys as released, videos of unequal length; no weights are fetched for the backbone."""
+    world = make_world(tmp_path, {"test": (2, 2)}, frames=17)  # the last video has 16: all have two clips
+    short = make_world(tmp_path / "short", {"test": (1, 1)}, name="Short", frames=8)  # one clip, and a video left out
+    torch.save({f"module.{key}": value for key, value in published_state(data).items()}, tmp_path / "sta_best.pth")
+    for name, paths, samples, videos in (("Toy", world, 8, 4), ("Short", short, 1, 1)):
+        config = tmp_path / f"{name}.yaml"
+        config.write_text((TEST % (paths.data, paths.indexes, tmp_path / "runs")).replace("Toy", name))
+        weights = ["--weights", str(tmp_path / "sta_best.pth"), "--test", name]
+        assert run(*parse(["--detector", str(config), *weights])) == 0
+        folder = tmp_path / "runs" / f"{name}_test"
+        result = json.loads((folder / "results" / f"{name}.json").read_text())
+        assert (result["counts"]["samples"], result["counts"]["videos"]) == (samples, videos)
+        assert result["counts"]["short_videos_left_out"] == (1 if name == "Short" else 0)
+        assert result["input"]["mean"] == pytest.approx([0.48145466, 0.4578275, 0.40821073])
 
 
 RUN = """\
