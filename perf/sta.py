@@ -1,12 +1,13 @@
 """Time and memory of the StA adapter beside the plain backbone and beside the straightforward layout, in one run.
 
-    python -m perf.sta                                     # CPU, one core, about four minutes
+    python -m perf.sta                                     # CPU, one core, about five minutes
     python -m perf.sta --device cuda --blocks 14           # the whole published tower on a GPU
 
 Forward and backward of CLIP ViT-L/14 blocks at B = 2 clips of T = 8 frames (224 x 224, 257 tokens a frame), random
-weights. "plain" is the backbone alone with all of it trained; "frozen" the same without gradients of its weights;
-"ours" adds an adapter per block to the frozen one. "eager" computes the same adapter as one would write it down:
-contiguous (B, c, T, H, W) grids, ``conv3d``, and ``nn.MultiheadAttention`` returning its attention maps.
+weights. "plain" is the backbone alone with all of it trained; "frozen" the same without gradients of its weights, also
+with PyTorch's attention module in the place of ours; "ours" adds an adapter per block to the frozen one. "eager" computes
+the same as one would write it down: PyTorch's attention in the blocks, and adapters on contiguous (B, c, T, H, W) grids
+with ``conv3d`` and attention modules that return their maps.
 
 Every variant runs in a process of its own. Memory is what the process needed beyond weights and input at its peak
 (resident set on the CPU, allocator peak on a GPU), and "kept" the bytes saved for the backward pass. The second table
@@ -44,9 +45,9 @@ VARIANTS = (
     "plain",
     "frozen",
     "frozen, PyTorch attention",
+    "eager",
     "ours",
     "ours, convs recomputed",
-    "eager",
     "plain, bf16",
     "ours, bf16",
     "eager, bf16",
@@ -267,14 +268,16 @@ def seconds(run: Callable[[], object], device: str, rounds: int = 5) -> float:
 
 def print_variants(work: Workload) -> None:
     """The first table."""
-    results = {variant: in_own_process(variant, work) for variant in VARIANTS}
-    base, eager = results["plain"], results["eager"]
     print("| variant | ms a step | x plain | x eager | peak MiB | kept MiB |\n|---|---:|---:|---:|---:|---:|")
-    for variant, found in results.items():
-        ratio = f"{found.step / eager.step:.2f}" if variant.startswith(("ours", "eager")) else "-"
+    results: dict[str, Result] = {}
+    for variant in VARIANTS:
+        results[variant] = found = in_own_process(variant, work)
+        adapted = variant.startswith(("ours", "eager"))
+        ratio = f"{found.step / results['eager'].step:.2f}" if adapted else "-"
         print(
-            f"| {variant} | {found.step:.0f} | {found.step / base.step:.2f} | {ratio} "
-            f"| {found.peak:.0f} | {found.kept:.0f} |"
+            f"| {variant} | {found.step:.0f} | {found.step / results['plain'].step:.2f} | {ratio} "
+            f"| {found.peak:.0f} | {found.kept:.0f} |",
+            flush=True,
         )
 
 

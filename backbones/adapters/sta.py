@@ -14,6 +14,7 @@ Shapes: B clips, T frames, R x C grid of patch tokens, P prefix tokens, D width,
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -197,11 +198,13 @@ class StAdapter(nn.Module):
     def _streams(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         images = clips.flatten(0, 1).unflatten(1, self.settings.grid).permute(0, 3, 1, 2)  # (B T, c, R, C)
         times = clips.permute(0, 3, 1, 2)  # (B, c, T, R C)
-        count = range(1, len(self.settings.kernels) + 1)
-        spatial = sum(getattr(self, f"s_conv{number}")(images) for number in count) / len(count)
-        temporal = sum(getattr(self, f"t_conv{number}")(times) for number in count) / len(count)
+        spatial, temporal = self._mean_of_stacks("s_conv", images), self._mean_of_stacks("t_conv", times)
         # the tokens come first in the sums so that the results have their layout
         return clips + spatial.permute(0, 2, 3, 1).reshape(clips.shape), clips + temporal.permute(0, 2, 3, 1)
+
+    def _mean_of_stacks(self, kind: str, planes: torch.Tensor) -> torch.Tensor:
+        outputs = [getattr(self, f"{kind}{number}")(planes) for number in range(1, len(self.settings.kernels) + 1)]
+        return functools.reduce(torch.add, outputs) / len(outputs)
 
     def _sequences(self, clips: torch.Tensor) -> torch.Tensor:
         """(B, T, R * C, c) to what attention runs over, (B, T * R * C, c)."""
