@@ -5,9 +5,9 @@
 
 Forward and backward of CLIP ViT-L/14 blocks at B = 2 clips of T = 8 frames (224 x 224, 257 tokens a frame), random
 weights. "plain" is the backbone alone with all of it trained; "frozen" the same without gradients of its weights, also
-with PyTorch's attention module in the place of ours; "ours" adds an adapter per block to the frozen one. "eager" computes
-the same as one would write it down: PyTorch's attention in the blocks, and adapters on contiguous (B, c, T, H, W) grids
-with ``conv3d`` and attention modules that return their maps.
+with PyTorch's attention module in the place of ours; "ours" adds an adapter per block to the frozen one. "eager"
+computes the same as one would write it down: PyTorch's attention in the blocks, and adapters on contiguous
+(B, c, T, H, W) grids with ``conv3d`` and attention modules that return their maps.
 
 Every variant runs in a process of its own. Memory is what the process needed beyond weights and input at its peak
 (resident set on the CPU, allocator peak on a GPU), and "kept" the bytes saved for the backward pass. The second table
