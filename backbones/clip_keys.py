@@ -91,9 +91,9 @@ def to_openai(state: Mapping[str, torch.Tensor]) -> State:
     outside = {names[column]: own for own, names in _OUTSIDE.items()}
     inside = {names[column]: own for own, names in _IN_BLOCK.items()}
     result = {_renamed(key, _BLOCKS[style], "openai", outside, inside): value for key, value in joined.items()}
-    if style == "timm":
-        result["class_embedding"] = result["class_embedding"][0, 0]
-        result["positional_embedding"] = result["positional_embedding"][0]
+    for key, batch_axes in (("class_embedding", 2), ("positional_embedding", 1)):
+        if style == "timm" and key in result:
+            result[key] = result[key].reshape(result[key].shape[batch_axes:])
     return _with_transposed_projection(result, "proj")
 
 

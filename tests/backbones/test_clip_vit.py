@@ -154,6 +154,16 @@ def test_a_missing_tensor_is_refused(data, lost):
         tiny().load_encoder(state)
 
 
+LOST = {"timm.": "cls_token", "hf.vision_model.": "encoder.layers.1.mlp.fc1.bias"}
+
+
+@pytest.mark.parametrize(("prefix", "lost"), LOST.items())
+def test_a_missing_tensor_is_refused_in_the_other_spellings(data, prefix, lost):
+    state = {key: value for key, value in stored(data, prefix).items() if key != lost}
+    with pytest.raises(CheckpointError, match=r"of 43 tensors fit; missing: [\w.]+ \(1\)"):
+        tiny().load_encoder(state)
+
+
 def test_an_unexpected_tensor_is_refused(data):
     state = {**stored(data, "openai.visual."), "transformer.resblocks.0.ls_1.gamma": torch.zeros(3)}
     with pytest.raises(CheckpointError, match=r"without a place: transformer\.resblocks\.0\.ls_1\.gamma \(1\)"):
