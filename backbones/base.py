@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import nn
+
+from benchmark.errors import ConfigError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 VGGFACE2 = (
     (0.5482207536697388, 0.42340534925460815, 0.3654651641845703),
     (0.2789176106452942, 0.2438540756702423, 0.23493893444538116),
 )
+CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-NORMALIZATIONS = {"imagenet": IMAGENET, "vggface2": VGGFACE2, "half": HALF, "none": ((0.0,) * 3, (1.0,) * 3)}
+NORMALIZATIONS = {
+    "imagenet": IMAGENET,
+    "vggface2": VGGFACE2,
+    "clip": CLIP,
+    "half": HALF,
+    "none": ((0.0,) * 3, (1.0,) * 3),
+}
 
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -41,6 +51,8 @@ class Backbone(nn.Module):
         normalization: mean and std (RGB, 0-1 scale) the weights were trained with; None when that is not known,
             and the run must then say ``data.normalize``.
         memory_format: layout it computes fastest in (channels_last for CNNs).
+        pools_prefix: the pooled feature is read from the prefix tokens alone, so that what the last block does to
+            the grid tokens has no effect on it.
     """
 
     embed_dim: int
@@ -49,6 +61,7 @@ class Backbone(nn.Module):
     input_size: int
     normalization: Normalization | None = IMAGENET
     memory_format: torch.memory_format = torch.contiguous_format
+    pools_prefix: bool = False
 
     def extract(self, images: torch.Tensor) -> Features:
         """Tokens and pooled feature of images (B, 3, S, S), normalised float."""
@@ -69,9 +82,25 @@ class Backbone(nn.Module):
         """The blocks after which an adapter can be attached.
 
         Raises:
-            TypeError: the backbone has no block list (CNNs).
+            ConfigError: the backbone has no block list (CNNs).
         """
-        raise TypeError(f"{type(self).__name__} has no transformer blocks to attach an adapter to.")
+        raise ConfigError(f"{type(self).__name__} has no transformer blocks to attach an adapter to.")
+
+    def embedding_exit(self) -> nn.Module:
+        """The module that receives the embedded tokens (B, N, D), positions added, before any pre-norm.
+
+        Raises:
+            ConfigError: the backbone has no token embedding (CNNs).
+        """
+        raise ConfigError(f"{type(self).__name__} has no token embedding.")
+
+    def final_norms(self) -> list[nn.Module]:
+        """Normalisation layers after the last block, which adapter tuning trains along."""
+        return []
+
+    def own_keys(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """A published spelling of this network's state dict in the network's own; the default changes nothing."""
+        return dict(state)
 
     def attach_adapter(self, index: int, adapter: nn.Module, name: str = "adapter") -> None:
         """Run ``adapter`` on the tokens (B, N, D) that leave block ``index``; its output replaces them.

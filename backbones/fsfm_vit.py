@@ -140,6 +140,7 @@ class FSFMViT(VisionTransformer, Backbone):
         self.grid_size = self.patch_embed.grid_size
         self.input_size = img_size
         self.num_heads = num_heads
+        self.pools_prefix = global_pool == "token"
         self.normalization: Normalization | None = IMAGENET
         self._initialise()
         if weights is not None:
@@ -164,6 +165,14 @@ class FSFMViT(VisionTransformer, Backbone):
     def block_list(self) -> nn.ModuleList:
         """See ``Backbone.block_list``."""
         return nn.ModuleList(self.blocks)
+
+    def embedding_exit(self) -> nn.Module:
+        """See ``Backbone.embedding_exit``."""
+        return self.norm_pre
+
+    def final_norms(self) -> list[nn.Module]:
+        """See ``Backbone.final_norms``."""
+        return [self.norm, self.fc_norm]
 
     def layer_ids(self) -> dict[str, int]:
         """Layer 0: tokens, positions, patch embedding; i + 1: block i; depth + 1: everything after."""

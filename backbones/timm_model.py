@@ -63,6 +63,7 @@ class TimmBackbone(Backbone):
         if patches is None:
             self.memory_format = torch.channels_last
         self.grid_size = tuple(getattr(patches, "grid_size", (0, 0)))
+        self.pools_prefix = getattr(self.model, "global_pool", "") == "token"
 
     def extract(self, images: torch.Tensor) -> Features:
         """See ``Backbone.extract``; a CNN's feature map becomes (B, H*W, D) tokens."""
@@ -77,6 +78,16 @@ class TimmBackbone(Backbone):
         """See ``Backbone.block_list``."""
         blocks = getattr(self.model, "blocks", None)
         return nn.ModuleList(blocks) if blocks is not None else super().block_list()
+
+    def embedding_exit(self) -> nn.Module:
+        """See ``Backbone.embedding_exit``."""
+        pre_norm = getattr(self.model, "norm_pre", None)
+        return pre_norm if isinstance(pre_norm, nn.Module) else self.block_list()[0]
+
+    def final_norms(self) -> list[nn.Module]:
+        """See ``Backbone.final_norms``."""
+        found = (getattr(self.model, name, None) for name in ("norm", "fc_norm"))
+        return [norm for norm in found if isinstance(norm, nn.Module)]
 
     def layer_ids(self) -> dict[str, int]:
         """Depth by timm's own parameter groups."""
@@ -114,9 +125,11 @@ def _takes_img_size(model: str) -> bool:
         "beit",
         "swin",
         "eva",
+        "eva02",
         "deit3",
         "swinv2",
         "cait",
         "xcit",
         "samvit",
+        "test",
     }

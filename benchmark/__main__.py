@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmark.cli import guarded, setup_logging
+from benchmark.cli import guarded, setup_logging, split_overrides
 
 KINDS = (
     "backbones", "detectors", "datasets", "protocols", "augmentations",
@@ -73,6 +73,10 @@ def build_parser() -> argparse.ArgumentParser:
     compare.add_argument("second", type=Path, help="result file B, of the same test set")
     compare.add_argument("--json", type=Path, metavar="FILE", help="also write it to a file")
     compare.set_defaults(run=_compare)
+    summary = verbs.add_parser("summary", help="what a configuration builds: parameters in all and trained, by part")
+    summary.add_argument("detector", nargs="+", metavar="YAML", help="configuration, e.g. configs/sta_clip_l14.yaml")
+    summary.add_argument("--plugins", nargs="+", default=[], metavar="P", help="own plugins: .py files or module names")
+    summary.set_defaults(run=_summary)
 
     demo = verbs.add_parser("demo", help="build the demo worlds, train on one, test on all; minutes on a CPU")
     demo.add_argument("--detector", default="configs/demo.yaml", metavar="YAML", help="configuration to run")
@@ -182,6 +186,16 @@ def _compare(options: argparse.Namespace) -> int:
 
     setup_logging()
     return compare(options.first, options.second, options.json)
+
+
+def _summary(options: argparse.Namespace) -> int:
+    from benchmark.registry import load_plugin
+    from training.summary import print_summary
+
+    for plugin in options.plugins:
+        load_plugin(plugin)
+    files, overrides = split_overrides(options.detector)
+    return print_summary(files, overrides)
 
 
 def _demo(options: argparse.Namespace) -> int:

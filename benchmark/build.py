@@ -80,7 +80,10 @@ def create_detector(
         raise ConfigError(f"Detector {name} needs a backbone: add 'backbone: {{name: ...}}'.")
     spec = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
     network = create_backbone(spec.pop("name"), settings.section("backbone") if settings else None, **spec)
-    return detector_class(config, network)
+    try:
+        return detector_class(config, network)
+    except ValueError as error:
+        raise ConfigError(f"{own.name}: detector {name}: {error}") from error
 
 
 def _validated(model: Any, options: Mapping[str, Any], settings: Settings) -> Any:

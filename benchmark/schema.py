@@ -33,6 +33,8 @@ class ClipConfig(Section):
     """Frames per clip (T)."""
     resample_each_epoch: bool = True
     """Draw new training starts every epoch; false draws them once, as published loaders do."""
+    eval_starts: Literal["fixed", "random"] = "fixed"
+    """fixed: the same evenly spaced clips in every evaluation; random: drawn once, as StA's and DF40's tests do."""
     short_videos: Literal["error", "skip", "repeat_last"] = "skip"
     """What happens to a video with fewer frames than a clip; skipped ones are counted in the report."""
 
@@ -64,7 +66,7 @@ class DataConfig(Section):
     """Library and filter of the resize in evaluation; part of the number."""
     eval_transform: Literal["direct", "center_crop"] = "direct"
     """direct: the whole crop to image_size; center_crop: the middle 87.5 %."""
-    normalize: Literal["backbone", "imagenet", "vggface2", "half", "none"] | dict[str, list[float]] = "backbone"
+    normalize: Literal["backbone", "imagenet", "vggface2", "clip", "half", "none"] | dict[str, list[float]] = "backbone"
     """Mean and std: the backbone's own, a named set, or {mean: [..], std: [..]}."""
     frames: FrameCounts = FrameCounts()
     """Frames per video."""

@@ -168,6 +168,19 @@ class Detector(nn.Module):
         """Pictures (3, H, W) in [0, 1] for TensorBoard, from one training batch."""
         return {}
 
+    def part_of(self, name: str) -> str:
+        """The part of the method a parameter belongs to, for tables; by default its first component."""
+        return name.split(".", 1)[0]
+
+    def parameter_counts(self) -> dict[str, tuple[int, int]]:
+        """Numbers of parameters and of trained ones, by part."""
+        counts: dict[str, tuple[int, int]] = {}
+        for name, parameter in self.named_parameters():
+            size, part = parameter.numel(), self.part_of(name)
+            total, trained = counts.get(part, (0, 0))
+            counts[part] = (total + size, trained + size * parameter.requires_grad)
+        return counts
+
     def metadata(self) -> dict[str, str]:
         """Facts stored inside the weights file."""
         return {}
@@ -256,13 +269,13 @@ class Classifier(Detector):
         self._mixer: Any = None
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Class scores (B, C) of images (B, 3, S, S)."""
+        """Class scores (B, C) of images (B, 3, S, S), or of clips (B, T, 3, S, S) for a method that uses them."""
         out: torch.Tensor = self.head(self.dropout(self.backbone.extract(images).pooled))
         return out
 
     def training_step(self, batch: Batch) -> Losses:
         """Cross entropy, with mixup / CutMix and label smoothing when configured."""
-        images, targets = self.mix(batch["image"], self.class_of(batch))
+        images, targets = self.mix(self.pixels(batch), self.class_of(batch))
         return {"loss": self.classification_loss(self.logits(images), targets)}
 
     def predict(self, batch: Batch) -> torch.Tensor:
@@ -271,7 +284,7 @@ class Classifier(Detector):
 
     def class_probabilities(self, batch: Batch) -> torch.Tensor:
         """See ``Detector.class_probabilities``; the softmax in float32."""
-        return F.softmax(self.logits(batch["image"]).float(), dim=-1)
+        return F.softmax(self.logits(self.pixels(batch)).float(), dim=-1)
 
     def class_of(self, batch: Batch) -> torch.Tensor:
         """Class index of every sample, (B,) int64: its label, or with several kinds of fakes its kind's place."""
@@ -309,11 +322,17 @@ class Classifier(Detector):
         """Kinds of samples in the order of the classes; the first class, whatever it is called, is the real one."""
         return (REAL_KIND, *self.class_names[1:])
 
+    def pixels(self, batch: Batch) -> torch.Tensor:
+        """Frames (B, 3, S, S) of a batch, or clips (B, T, 3, S, S) for a method that uses them."""
+        images: torch.Tensor = batch["clip" if self.uses_clips else "image"]
+        return images
+
     def mix(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mixup or CutMix of a batch with its own reverse (timm's, mode "batch").
 
         Args:
-            images: (B, 3, S, S); B even, which the symmetric batch shares of ``sampling.chunk`` keep.
+            images: (B, 3, S, S), or clips (B, T, 3, S, S) whose frames are all mixed alike; B even, which the
+                symmetric batch shares of ``sampling.chunk`` keep.
             labels: (B,) int64.
 
         Returns:
@@ -335,8 +354,9 @@ class Classifier(Detector):
                 label_smoothing=self.config.label_smoothing,
                 num_classes=len(self.config.classes),
             )
-        mixed, targets = self._mixer(images.clone(), labels)
-        return mixed, targets
+        planes = images.clone().flatten(1, -3)  # timm cuts boxes out of the last two of four axes
+        mixed, targets = self._mixer(planes, labels)
+        return mixed.view(images.shape), targets
 
     def classification_loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Mean cross entropy of (B, C) logits against (B,) labels (smoothed) or (B, C) soft targets."""
@@ -359,6 +379,9 @@ class Classifier(Detector):
         if not any(key.startswith("backbone.") for key in state):
             own = {name for name, _ in self.named_children()}
             state = {key if key.split(".")[0] in own else f"backbone.{key}": value for key, value in state.items()}
+        inner = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
+        outer = {key: value for key, value in state.items() if not key.startswith("backbone.")}
+        state = {**outer, **{f"backbone.{key}": value for key, value in self.backbone.own_keys(inner).items()}}
         stored = content.get("metadata", {}).get("classes")
         order = stored.split(",") if stored else self.config.weights_classes
         if order is None:

@@ -165,6 +165,7 @@ def _evaluation_set(
         _transform(config, inputs),
         needs=detector.needs,
         clip=_clip(config, detector),
+        seed=config.trainer.seed,
         origin=origins(loaded),
         corruptions=corruptions_of(loaded),
     )
@@ -410,9 +411,7 @@ def describe(config: RunConfig, detector: Detector, train: FaceDataset, others: 
         if facts["videos_with_fewer_frames"]:
             lines.append(f"    {facts['videos_with_fewer_frames']} videos have fewer frames than asked for")
     groups = detector.parameter_groups(config.optimizer)
-    trained = sum(p.numel() for group in groups for p in group["params"])
-    total = sum(p.numel() for p in detector.parameters())
-    lines.append(f"parameters: {total:,} in all, {trained:,} trained, in {len(groups)} groups")
+    lines += [f"parameters, trained in {len(groups)} groups", parameter_table(detector)]
     lines += [
         f"  lr x {group['lr_scale']:.6g}, weight decay {group['weight_decay']:g}: {len(group['params'])} tensors, "
         f"{sum(p.numel() for p in group['params']):,} parameters"
@@ -427,3 +426,13 @@ def describe(config: RunConfig, detector: Detector, train: FaceDataset, others: 
         f"selection: {selection_rule(config, detector)}",
     ]
     return "\n".join(lines)
+
+
+def parameter_table(detector: Detector) -> str:
+    """Numbers of parameters and of trained ones by part, as aligned text."""
+    counts = detector.parameter_counts()
+    total, trained = (sum(column) for column in zip(*counts.values(), strict=True))
+    rows = [(part, f"{all_:,}", f"{own:,}") for part, (all_, own) in counts.items()]
+    rows = [("part", "parameters", "trained"), *rows, ("total", f"{total:,}", f"{trained:,}")]
+    table = [f"  {part:<20}{all_:>14}{own:>14}" for part, all_, own in rows]
+    return "\n".join([*table[:-1], f"{table[-1]}  ({trained / total:.1%})"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from loguru import logger
 
 from benchmark.cli import setup_logging
-from benchmark.config import CONFIG_DIR, Settings
+from benchmark.config import CONFIG_DIR, PluginSpec, Settings
 from benchmark.errors import ConfigError
 from benchmark.protocols import Protocol, get_protocol
 from benchmark.registry import load_plugin
@@ -126,6 +126,17 @@ def _run(
     for override in overrides:
         settings.override(override)
     return Run(settings.validate(RunConfig), settings)
+
+
+def without_initial_weights(config: RunConfig) -> RunConfig:
+    """The configuration without the weights that training starts from: they are about to be replaced."""
+    if config.backbone is None:
+        return config
+    options = dict(config.backbone.options)
+    for key, nothing in (("weights", None), ("pretrained", False)):
+        if key in options:
+            options[key] = nothing
+    return config.model_copy(update={"backbone": PluginSpec(name=config.backbone.name, **options)})
 
 
 def config_path(text: str) -> Path:

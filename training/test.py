@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from benchmark.cli import guarded, split_overrides
-from benchmark.config import PluginSpec, Settings
+from benchmark.config import Settings
 from benchmark.errors import ConfigError
 from benchmark.schema import RunConfig
 
@@ -43,7 +43,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
     """Load weights, score, report, for every run of a protocol in turn; see ``parse``."""
-    from training.settings import config_path, fold_folder, launched
+    from training.settings import config_path, fold_folder, launched, without_initial_weights
 
     options.name = options.name or f"{config_path(options.detector).stem}_test"
     with launched(options, overrides) as (runs, group):
@@ -75,17 +75,6 @@ def _score(config: RunConfig, settings: Settings, reference: str, group: Process
     results = score_test_sets(detector, config, inputs, tests, folder, group, weights)
     if group.is_main:
         report(results, folder)
-
-
-def without_initial_weights(config: RunConfig) -> RunConfig:
-    """The configuration without the weights that training starts from: they are about to be replaced."""
-    if config.backbone is None:
-        return config
-    options = dict(config.backbone.options)
-    for key, nothing in (("weights", None), ("pretrained", False)):
-        if key in options:
-            options[key] = nothing
-    return config.model_copy(update={"backbone": PluginSpec(name=config.backbone.name, **options)})
 
 
 def main() -> int:

@@ -159,7 +159,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
         augmentation: training augmentation, or None.
         needs: optional parts the detector asks for, out of parsing, mask, landmarks.
         clip: cut clips instead of frames.
-        seed: augmentation seed; a sample depends on (seed, epoch, index) only.
+        seed: seed of augmentation and clip starts; a sample depends on (seed, epoch, index) only.
         origin: facts about the indexes read, for provenance (see ``origins``).
         corruptions: by dataset word, what is done to its frames before anything else (evaluation only).
 
@@ -245,8 +245,11 @@ class FaceDataset(Dataset[dict[str, Any]]):
         return names[self._owner]
 
     def fingerprint(self) -> str:
-        """See ``videos_fingerprint``."""
-        return videos_fingerprint(self.videos, self.clip)
+        """See ``videos_fingerprint``; clip starts drawn at random count too."""
+        names = videos_fingerprint(self.videos, self.clip)
+        if self.clip is None or self.clip.eval_starts != "random":
+            return names
+        return hashlib.sha256(names.encode() + self._position.tobytes()).hexdigest()
 
     def identity(self) -> str:
         """sha256 over ``fingerprint`` and the indexes read (their hash covers the preprocessing settings)."""
@@ -280,7 +283,8 @@ class FaceDataset(Dataset[dict[str, Any]]):
         self.short_videos = len(videos) - len(kept)
         if not kept:
             raise DataError(f"No video has the {self.clip.length} frames of a clip; all {len(videos)} are shorter.")
-        starts = [clip_starts(max(len(v.frames), self.clip.length), self.clip.length, None) for v in kept]
+        draw = 0 if self.clip.eval_starts == "random" else None
+        starts = [self._starts(video, self.clip, draw) for video in kept]
         owner = np.repeat(np.arange(len(kept)), [len(s) for s in starts])
         return kept, owner, np.concatenate([np.array(s) for s in starts])
 
@@ -327,11 +331,14 @@ class FaceDataset(Dataset[dict[str, Any]]):
 
     def _training_start(self, video: Video, epoch: int, index: int) -> int:
         assert self.clip is not None
-        draw = epoch if self.clip.resample_each_epoch else 0
-        rng = np.random.default_rng((self.seed, draw, zlib.crc32(video.key.encode()), 1))
-        starts = clip_starts(max(len(video.frames), self.clip.length), self.clip.length, rng)
+        starts = self._starts(video, self.clip, epoch if self.clip.resample_each_epoch else 0)
         first = int(np.searchsorted(self._owner, self._owner[index]))
         return starts[index - first]
+
+    def _starts(self, video: Video, clip: ClipConfig, draw: int | None) -> list[int]:
+        """First frames of a video's clips: the ``draw``-th random ones, or None for the fixed ones."""
+        rng = None if draw is None else np.random.default_rng((self.seed, draw, zlib.crc32(video.key.encode()), 1))
+        return clip_starts(max(len(video.frames), clip.length), clip.length, rng)
 
     def _sample(self, epoch: int, index: int) -> dict[str, Any]:
         video = self.videos[self._owner[index]]

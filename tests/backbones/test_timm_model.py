@@ -25,7 +25,7 @@ def test_tokens_and_pooled_feature(model, size, tokens, prefix):
     if prefix == 0:
         torch.testing.assert_close(features.tokens.mean(1), features.pooled, atol=1e-4, rtol=1e-4)
         assert backbone.memory_format is torch.channels_last
-        with pytest.raises(TypeError, match="no transformer blocks"):
+        with pytest.raises(ConfigError, match="no transformer blocks"):
             backbone.attach_adapter(0, torch.nn.Identity())
 
 

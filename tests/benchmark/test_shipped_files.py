@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 
 from benchmark.config import CONFIG_DIR, Settings, checked_options, options_model
 from benchmark.data.cards import DatasetCard, builtin_cards, parse_word
@@ -13,6 +14,8 @@ from benchmark.errors import ConfigError
 from benchmark.protocols import Protocol, builtin_protocols, get_protocol
 from benchmark.registry import AUGMENTATIONS, BACKBONES, DATASETS, DETECTORS
 from benchmark.schema import load_run_config
+from training.pipeline import build_detector
+from training.settings import without_initial_weights
 
 RUNS = sorted(CONFIG_DIR.glob("*.yaml"))
 CARDS = sorted((CONFIG_DIR / "datasets").glob("*.yaml"))
@@ -56,6 +59,16 @@ def test_run_validates_with_its_plugins_options(path):
         prefix="augmentation",
         skip=("size", "mean"),
     )
+
+
+@pytest.mark.parametrize("path", RUNS, ids=name_of)
+def test_run_can_be_built(path):
+    """Every network of full size, on a device that takes no memory; no weights are fetched."""
+    config, settings = load_run_config(path)
+    with torch.device("meta"):
+        detector = build_detector(without_initial_weights(config), settings)
+    assert any(parameter.requires_grad for parameter in detector.parameters())
+    assert config.data.image_size in (None, detector.input_size)
 
 
 @pytest.mark.parametrize("path", RUNS, ids=name_of)

@@ -139,6 +139,40 @@ def test_training_clips_start_anew_every_epoch_within_their_range(clip_world):
     assert first_frames(fixed, 0) == first_frames(fixed, 5)
 
 
+@pytest.mark.parametrize("name", ["fsfm", "deepfakebench", "flip"])
+def test_all_frames_of_a_training_clip_are_augmented_alike(make_world, tmp_path, name):
+    """A clip of one frame repeated stays one frame repeated, and changes with the epoch."""
+    world = make_world(tmp_path, {"train": (2, 2)}, frames=1)
+    videos = select_videos(load_words(["Toy"], "train", paths_of(world)), "all", "uniform")
+    options = {"rotate_prob": 0.5} if name == "deepfakebench" else {}
+    augmentation = build_augmentation(name, 32, (0.5, 0.5, 0.5), **options)
+    clip = ClipConfig(length=4, short_videos="repeat_last")
+    dataset = FaceDataset(videos, EvalTransform(32), clip=clip, augmentation=augmentation, seed=1)
+    seen = set()
+    for epoch in range(8):
+        for index in range(4):
+            sample = dataset[SampleKey(epoch, index)]
+            assert torch.equal(sample["clip"], sample["clip"][:1].expand_as(sample["clip"]))
+            seen.add((index, sample["clip"].numpy().tobytes()))
+    assert len(seen) > 4, "the augmentation did something"
+
+
+def test_random_starts_of_evaluation_are_drawn_once_from_the_seed(clip_world):
+    """The published tests draw them; ours are fixed unless asked."""
+
+    def evaluated(seed, **clip):
+        videos = select_videos(load_words(["Long"], "train", clip_world), "all", "uniform")
+        return FaceDataset(videos, EvalTransform(24), clip=ClipConfig(length=4, **clip), seed=seed)
+
+    drawn = [evaluated(seed, eval_starts="random") for seed in range(4)]
+    starts = [[dataset.describe(i)[1] for i in range(8)] for dataset in drawn]
+    assert len({tuple(row) for row in starts}) > 1
+    assert starts[2] == [evaluated(2, eval_starts="random").describe(i)[1] for i in range(8)]
+    assert first_frames(drawn[0], 0) == first_frames(drawn[0], 5) == [int(start) // 10 for start in starts[0]]
+    assert len({dataset.fingerprint() for dataset in drawn}) == len({tuple(row) for row in starts})
+    assert [evaluated(seed).describe(1)[1] for seed in range(4)] == ["040"] * 4
+
+
 # ------------------------------------------------------------------ samples
 
 

@@ -154,7 +154,7 @@ def test_class_summary_by_hand():
             "dataset,video,frame,label,score,kind,p(real),p(x)\nA,v,0,1,0.5,x,0.5,1.5\n",
             "line 2: the class probabilities",
         ),
-        ("dataset,video,frame,label,score,kind,p(real),p(x)\nA,v,0,1,0.5,x,0.5\n", "line 2: the class probabilities"),
+        ("dataset,video,frame,label,score,kind,p(real),p(x)\nA,v,0,1,0.5,x,0.5\n", "line 2: 7 values but 8 columns"),
     ],
 )
 def test_broken_class_columns(tmp_path, content, message):
