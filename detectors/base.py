@@ -115,6 +115,16 @@ class Detector(nn.Module):
         Returns:
             Mean of every loss part over the micro-batches, on the device.
         """
+        losses = self.accumulate_gradients(engine, micro_batches)
+        engine.step()
+        return losses
+
+    def accumulate_gradients(self, engine: Engine, micro_batches: Sequence[Batch]) -> Losses:
+        """Forward and backward of every micro-batch, without an update.
+
+        Returns:
+            Mean of every loss part over the micro-batches, on the device.
+        """
         sums: Losses = {}
         for number, batch in enumerate(micro_batches, 1):
             with engine.accumulating(last=number == len(micro_batches)):
@@ -123,7 +133,6 @@ class Detector(nn.Module):
             for name, value in losses.items():
                 part = value.detach().float() / len(micro_batches)
                 sums[name] = sums[name] + part if name in sums else part
-        engine.step()
         return sums
 
     def after_step(self, step: int, total_steps: int) -> None:
@@ -249,7 +258,8 @@ class Classifier(Detector):
 
     def predict(self, batch: Batch) -> torch.Tensor:
         """1 - P(real), the softmax in float32."""
-        fakes = F.softmax(self.logits(batch["image"]).float(), dim=-1)[:, 1:]
+        pixels = batch["clip" if self.uses_clips else "image"]
+        fakes = F.softmax(self.logits(pixels).float(), dim=-1)[:, 1:]
         return fakes.sum(-1).clamp(max=1.0)  # the sum of several classes may round to just above 1
 
     def mix(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -321,8 +321,8 @@ def describe(config: RunConfig, detector: Detector, train: FaceDataset, others: 
         for group in groups
     ]
     batch = config.trainer.batch_size
-    plan = detector.batch_plan(train, batch, config.trainer.seed)
-    per_epoch = plan.steps_per_epoch if plan else len(train) // batch
+    own = detector.batch_plan(train, batch, config.trainer.seed)
+    per_epoch = (own or train.default_plan(batch, config.trainer.seed, config.data.balance)).steps_per_epoch
     steps = config.schedule.steps or per_epoch * (config.schedule.epochs or 0)
     select = config.evaluation.select
     lines += [
