@@ -46,6 +46,12 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the metrics to a file")
     evaluate.set_defaults(run=_evaluate)
 
+    from training.detect import add_arguments as add_detect_arguments
+
+    detect = verbs.add_parser("detect", help="score the faces in your own videos and pictures with trained weights")
+    add_detect_arguments(detect)
+    detect.set_defaults(run=_detect)
+
     demo = verbs.add_parser("demo", help="build the demo worlds, train on one, test on all; minutes on a CPU")
     demo.add_argument("--detector", default="configs/demo.yaml", metavar="YAML", help="configuration to run")
     demo.add_argument("--world-only", action="store_true", help="build the worlds, do not train")
@@ -94,6 +100,12 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     setup_logging()
     return evaluate_files(options.predictions, options.json)
+
+
+def _detect(options: argparse.Namespace) -> int:
+    from training.detect import run
+
+    return run(options)
 
 
 def _demo(options: argparse.Namespace) -> int:
