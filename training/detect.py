@@ -413,12 +413,12 @@ def _print_table(reports: Sequence[dict[str, Any]], tools: Tools, others: int) -
         style = {"flagged": "bold red", "unreadable": "yellow"}.get(report["status"])
         reason = report.get("problem") or _first_reason(report)
         table.add_row(report["file"], people, score, f"{words}: {reason}" if reason else words, style=style)
-    console = Console(soft_wrap=False)
+    console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     console.print(f"Threshold {tools.threshold.value:.4f}: {tools.threshold.origin}.", highlight=False)
     console.print(f"Crops: {tools.settings_origin}.", highlight=False)
     if others:
-        console.print(f"{others} other files in the folders are neither videos nor pictures.", highlight=False)
+        console.print(f"Passed over in the folders, neither video nor picture: {others}.", highlight=False)
     console.print(NOTE, style="dim", highlight=False)
     console.print(f"Results: {tools.out}", highlight=False)
 

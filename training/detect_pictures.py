@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ PALETTE: tuple[Color, ...] = (
 _BACK, _INK, _FAINT, _GRID, _ALARM = (24, 26, 31), (236, 238, 242), (150, 156, 166), (58, 62, 70), (255, 92, 92)
 _WIDTHS = (720, 1280)
 _ROW, _CHART, _PAD, _AXIS = 24, 150, 16, 40
+_COLUMN, _FEW = 350, 6  # least width of a column of people in pixels; people up to which there is one
 _NO_PROOF = "A score is one detector's estimate, not a proof. People are told apart by their place in the frame only."
 
 
@@ -170,7 +172,9 @@ class _Panel:
         self.scene, self.width = scene, width
         self.rows = [_row(score, scene.threshold) for _, score in scene.people] or [("no face was found", _FAINT, _INK)]
         self.has_chart = scene.rate > 0 and scene.count > 1 and any(score.units for _, score in scene.people)
-        self.top = _PAD + 30 + _ROW * len(self.rows) + (14 if self.has_chart else 0)
+        self.columns = max(1, min(width // _COLUMN, math.ceil(len(self.rows) / _FEW)))
+        self.lines = math.ceil(len(self.rows) / self.columns)
+        self.top = _PAD + 30 + _ROW * self.lines + (14 if self.has_chart else 0)
         self.origin = _wrapped(f"Threshold {scene.threshold.value:.3f}: {scene.threshold.origin}.", width - 2 * _PAD)
         self.origin += _wrapped(_NO_PROOF, width - 2 * _PAD)
         chart = _CHART + 28 if self.has_chart else 6
@@ -189,10 +193,11 @@ class _Panel:
         canvas = Image.new("RGB", (self.width, self.height), _BACK)
         draw = ImageDraw.Draw(canvas)
         draw.text((_PAD, _PAD - 4), _fitting(self.scene.title, self.width - 2 * _PAD, 19), font=_font(19), fill=_INK)
+        column = (self.width - _PAD) // self.columns
         for index, (text, dot, ink) in enumerate(self.rows):
-            y = _PAD + 30 + index * _ROW
-            draw.ellipse((_PAD, y + 3, _PAD + 11, y + 14), fill=dot)
-            draw.text((_PAD + 20, y), _fitting(text, self.width - 2 * _PAD - 20, 15), font=_font(15), fill=ink)
+            x, y = _PAD + index // self.lines * column, _PAD + 30 + index % self.lines * _ROW
+            draw.ellipse((x, y + 3, x + 11, y + 14), fill=dot)
+            draw.text((x + 20, y), _fitting(text, column - 20 - _PAD, 15), font=_font(15), fill=ink)
         if self.has_chart:
             self._axes(draw)
             self._curves(draw)
@@ -240,8 +245,8 @@ def _row(person: PersonScore, threshold: Threshold) -> tuple[str, Color, Color]:
     if person.score is None:
         return f"person {person.number}: not scored, {person.reason}", color, _FAINT
     if person.score > threshold.value:
-        return f"person {person.number}: score {person.score:.3f}, above the threshold: flagged", color, _ALARM
-    return f"person {person.number}: score {person.score:.3f}, not above the threshold: not flagged", color, _INK
+        return f"person {person.number}: score {person.score:.3f}, above threshold, flagged", color, _ALARM
+    return f"person {person.number}: score {person.score:.3f}, not above threshold", color, _INK
 
 
 def _color(number: int) -> Color:

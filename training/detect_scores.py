@@ -120,7 +120,8 @@ class Scorer:
         if count == 0:
             return f"no usable crop ({next(iter(person.left_out.values()))})"
         if self.clip and count < self.clip.length and self.clip.short_videos != "repeat_last":
-            return f"seen in {count} frames, and the detector looks at clips of {self.clip.length}"
+            frames = "1 frame" if count == 1 else f"{count} frames"
+            return f"seen in {frames}, and the detector looks at clips of {self.clip.length}"
         return ""
 
     def _units(self, persons: list[Person], suffix: str) -> dict[int, list[Unit]]:
