@@ -24,6 +24,7 @@ from benchmark.registry import AUGMENTATIONS
 _STREAM = 0x5B1  # keeps these draws apart from those of the augmentation that follows
 _MASK_SIDES = (192, 256)
 _ELASTIC_SIDE, _ELASTIC_ALPHA, _ELASTIC_SIGMA = 256, 50.0, 7.0
+_DOWNSCALE_SIDE = 256
 _RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # the paper's: half of the images are blended in full
 _JAW, _BROWS, _EYES = slice(0, 17), slice(17, 27), slice(36, 48)
 _SIXTY_EIGHT_PROB = 0.25  # how often the forehead points of an 81-point layout are left out
@@ -175,8 +176,11 @@ def _shift_hsv(image: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 def _coarser(image: np.ndarray, factor: int) -> np.ndarray:
+    """Nearest-neighbour reduction and back; a crop below 256 pixels, with less to lose, is reduced by less."""
     height, width = image.shape[:2]
-    small = cv2.resize(image, (max(width // factor, 1), max(height // factor, 1)), interpolation=cv2.INTER_NEAREST)
+    reduced = max(factor * min(max(height, width) / _DOWNSCALE_SIDE, 1.0), 1.0)
+    size = (max(round(width / reduced), 1), max(round(height / reduced), 1))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
@@ -244,7 +248,8 @@ def sbi(
         hsv_shift: largest shift of hue (of half a turn), saturation and value (of the full scale).
         contrast: largest change of brightness (of the full scale) and of contrast.
         change_prob: how often each of these three happens.
-        downscale: factors by which source or target is made coarser, when it is not sharpened.
+        downscale: factors by which source or target is made coarser, when it is not sharpened; for crops from 256
+            pixels on, smaller ones are made coarser by proportionally less.
         shift: largest shift of the source as parts of its width and height.
         scale: smallest scale of the source; the largest is its inverse.
     """
