@@ -134,8 +134,10 @@ class ScheduleConfig(Section):
             raise ValueError("give either schedule.epochs or schedule.steps")
         if self.epochs is not None and self.warmup_steps:
             raise ValueError("schedule.warmup_steps goes with schedule.steps; use warmup_epochs")
-        if self.steps is not None and (self.warmup_epochs or self.hold_epochs):
-            raise ValueError("schedule.warmup_epochs and hold_epochs go with schedule.epochs; use warmup_steps")
+        if self.steps is not None and self.warmup_epochs:
+            raise ValueError("schedule.warmup_epochs goes with schedule.epochs; use warmup_steps")
+        if self.steps is not None and self.hold_epochs:
+            raise ValueError("schedule.hold_epochs goes with schedule.epochs")
         length = self.epochs or self.steps or 0
         warmup = self.warmup_epochs or self.warmup_steps
         unit = "epochs" if self.epochs else "steps"
