@@ -95,6 +95,7 @@ def run(options: argparse.Namespace) -> int:
     words, overrides = split_overrides(options.inputs)
     media, others = find_media([Path(word) for word in words], options.out)
     tools = _prepare(options, overrides)
+    _make_folder(options.out)
     reports = _look_at_all(media, tools)
     counts = {status: sum(report["status"] == status for report in reports) for status in STATUS_WORDS}
     summary = {
@@ -138,6 +139,13 @@ def find_media(inputs: Sequence[Path], out: Path) -> tuple[list[Medium], int]:
     if repeated:
         raise DataError(f"Two files are called {repeated[0]}, and their results would be too; run them one by one.")
     return media, others
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"--out {folder}: the folder cannot be made ({error.strerror}).") from error
 
 
 def _hidden(path: Path, root: Path) -> bool:

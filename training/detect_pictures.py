@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from benchmark.errors import DataError
 from training.detect_scores import PersonScore, Unit
 from training.pipeline import Threshold
 
@@ -78,7 +79,7 @@ def annotate(scene: Scene, source: FrameSource, path: Path, on_frame: Callable[[
         on_frame: called after every frame.
 
     Raises:
-        OSError: the file cannot be written.
+        DataError: the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.incomplete.mp4")
     panel: _Panel | None = None
@@ -101,7 +102,7 @@ def annotate(scene: Scene, source: FrameSource, path: Path, on_frame: Callable[[
 def _writer(path: Path, rate: float, size: tuple[int, int]) -> cv2.VideoWriter:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate or 25.0, size)
     if not writer.isOpened():
-        raise OSError(f"OpenCV cannot write the video {path}")
+        raise DataError(f"OpenCV cannot write MP4 video here ({path}). Leave the annotated copies out: --no-video")
     return writer
 
 

@@ -184,6 +184,24 @@ def test_the_threshold_belongs_to_exactly_these_weights(trained: Any, tmp_path: 
     assert operating_threshold_of(tmp_path / "elsewhere.safetensors", "").value == 0.5
 
 
+def test_a_weights_file_with_its_configuration(
+    trained: Any, media: Path, tmp_path: Path, toy_config: Path, capsys: Any
+) -> None:
+    run, out = trained(), tmp_path / "out"
+    weights = tmp_path / "moved.safetensors"
+    weights.write_bytes(Path(read_result(run / "results" / "Toy.json")["weights"]["file"]).read_bytes())
+    one = media / "more" / "one.png"
+    assert detect("--weights", weights, "--detector", toy_config, "--out", out, "--", one) == 0
+    moved = json.loads((out / "one.png.json").read_text())
+    assert detect("--weights", run, "--out", out, "--", one) == 0
+    kept = json.loads((out / "one.png.json").read_text())
+    assert moved["score"] == kept["score"]
+    assert moved["detector"]["weights_sha256"] == kept["detector"]["weights_sha256"]
+    assert (moved["threshold"]["origin"], moved["crops"]["margin"]) == (NO_THRESHOLD, 1.6), "that is in the weights"
+    assert detect("--weights", weights, "--out", out, "--", one) == 2
+    assert "say --detector YAML too" in capsys.readouterr().err
+
+
 def test_without_a_stored_threshold_the_report_says_so(trained: Any, media: Path, tmp_path: Path) -> None:
     run, out = trained(test=False), tmp_path / "out"
     one = media / "more" / "one.png"
@@ -205,13 +223,17 @@ def test_without_a_stored_threshold_the_report_says_so(trained: Any, media: Path
         (["MEDIA", "--weights", "RUN", "--frames", "some"], "not a frame rule"),
         (["MEDIA", "trainer.batch=3", "--weights", "RUN"], "trainer.batch is not a known key"),
         (["MEDIA", "MEDIA", "--weights", "RUN"], "Two files are called"),
+        (["MEDIA", "--weights", "RUN", "--out", "MEDIA/notes.txt"], "the folder cannot be made"),
     ],
 )
 def test_wrong_commands_end_with_a_reason(
     trained: Any, media: Path, tmp_path: Path, capsys: Any, arguments: list[str], message: str
 ) -> None:
     places = {"RUN": str(trained(test=False)), "MEDIA": str(media)}
-    assert main(["detect", *[places.get(word, word) for word in arguments], "--out", str(tmp_path / "out")]) == 2
+    words = arguments
+    for name, place in places.items():
+        words = [word.replace(name, place) for word in words]
+    assert main(["detect", "--out", str(tmp_path / "out"), *words]) == 2
     assert message in capsys.readouterr().err
 
 
