@@ -160,6 +160,7 @@ def _prepare(options: argparse.Namespace, overrides: list[str]) -> Tools:
     if options.threshold is not None and not 0 <= options.threshold <= 1:
         raise ConfigError(f"--threshold {options.threshold} is not between 0 and 1.")
     import torch
+    from loguru import logger
 
     from benchmark.schema import load_run_config
     from preprocessing.frames import FrameWorker
@@ -180,6 +181,8 @@ def _prepare(options: argparse.Namespace, overrides: list[str]) -> Tools:
     if options.threshold is not None:
         threshold = Threshold(options.threshold, "given on the command line")
     crop_settings, origin = _crop_settings(options, scorer)
+    if scorer.is_from_synthetic_data:
+        logger.warning("These weights were trained on synthetic demo faces: what they say about real people is noise.")
     return Tools(
         scorer,
         threshold,
@@ -285,6 +288,7 @@ def _provenance(tools: Tools) -> dict[str, Any]:
             "weights": str(scorer.path),
             "weights_sha256": scorer.sha256,
             "scores": scorer.unit,
+            "trained_on": scorer.trained_on,
         },
         "crops": {
             "rule": tools.settings_origin,
@@ -424,6 +428,8 @@ def _print_table(reports: Sequence[dict[str, Any]], tools: Tools, others: int) -
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     console.print(f"Threshold {tools.threshold.value:.4f}: {tools.threshold.origin}.", highlight=False)
+    trained_on = ", ".join(tools.scorer.trained_on) or "not known (the weights do not say)"
+    console.print(f"Trained on: {trained_on}.", highlight=False)
     console.print(f"Crops: {tools.settings_origin}.", highlight=False)
     if others:
         console.print(f"Passed over in the folders, neither video nor picture: {others}.", highlight=False)

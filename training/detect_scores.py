@@ -103,6 +103,17 @@ class Scorer:
         """What one score is about."""
         return f"clip of {self.clip.length} frames" if self.clip else "frame"
 
+    @property
+    def trained_on(self) -> list[str]:
+        """Dataset words of its training sets; empty when the weights do not say."""
+        return list(self.training_data)
+
+    @property
+    def is_from_synthetic_data(self) -> bool:
+        """Whether its training data was generated (demo worlds), not photographed."""
+        records = [facts.get("settings") or {} for facts in self.training_data.values()]
+        return any("generator" in record for record in records)
+
     def score(self, people: People, suffix: str) -> list[PersonScore]:
         """Scores of everybody in ``people.persons``.
 

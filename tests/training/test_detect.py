@@ -115,6 +115,7 @@ def test_two_people_are_scored_apart_as_test_data_is_scored(trained: Any, media:
     for person in (first, second):
         assert person["score"] == pytest.approx(np.mean([score["score"] for score in person["scores"]]))
         assert person["score"] == pytest.approx(by_hand(run, media / "two.mp4", person["boxes"]), abs=1e-5)
+    assert report["detector"]["trained_on"] == ["Toy"]
     assert report["crops"]["face_finder"] == "patches"
     assert report["crops"]["margin"] == 1.6
     assert report["crops"]["rule"] == "that of the training data Toy"
