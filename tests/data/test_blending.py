@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from benchmark.data import video_blend as vb
 from benchmark.data.augmentation import build_augmentation
 from benchmark.data.datasets import FaceDataset, select_videos
 from benchmark.data.readers import load_words
-from benchmark.data.sample import Forger, RawSample
+from benchmark.data.sample import Augmentation, Forger, RawSample
 from benchmark.data.sampling import PairedPlan, SampleKey, chunk
 from benchmark.data.self_blend import hull_mask
 from benchmark.data.transforms import EvalTransform
@@ -184,6 +184,32 @@ def test_a_forger_needs_landmarks_of_a_known_layout() -> None:
 def test_wrong_options_are_named(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_augmentation(name, SIZE, MEAN, **options)
+
+
+# ------------------------------------------------------------------------------------------------- a forger of one's own
+
+
+@dataclass(frozen=True)
+class Smear(Forger):
+    """The example of docs/augmentations.md."""
+
+    then: Augmentation
+    forged_share: float = 1.0
+
+    def __call__(self, sample: RawSample, seed: int) -> RawSample:
+        return self.then(sample, seed)
+
+    def forge(self, sample: RawSample, seed: int) -> RawSample:
+        smeared = [cv2.blur(image, (9, 1)) for image in sample.images]
+        return self.then(replace(sample, images=smeared, label=1), seed)
+
+
+def test_a_forger_without_needs_works_on_any_data(toy_world: Any) -> None:
+    smear = Smear(build_augmentation("flip", 32, MEAN, flip_prob=1.0))
+    dataset = dataset_of(toy_world, smear, clip=False)
+    real, fake = dataset[SampleKey(0, 0)], dataset[SampleKey(0, len(dataset) // 2)]
+    assert (real["label"], fake["label"], fake["video"]) == (0, 1, real["video"] + "_fake")
+    assert fake["image"].float().std(dim=-1).mean() < 0.8 * real["image"].float().std(dim=-1).mean()
 
 
 # ------------------------------------------------------------------------------------------------------ self-blending
