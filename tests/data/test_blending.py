@@ -186,7 +186,7 @@ def test_wrong_options_are_named(name: str, options: dict[str, Any], message: st
         build_augmentation(name, SIZE, MEAN, **options)
 
 
-# ------------------------------------------------------------------------------------------------- a forger of one's own
+# -------------------------------------------------------------------------------------------- a forger of one's own
 
 
 @dataclass(frozen=True)
