@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from training.pipeline import Threshold
 
 SCHEMA = 1
+_LEAST_FRAMES = 32
 NOTE = (
     "A score is one detector's estimate that a face was manipulated, learned from its training data. It is no proof, "
     "neither of forgery nor of authenticity; manipulations, cameras and compressions it never saw can mislead it."
@@ -52,7 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", required=True, metavar="W", help="run folder, .safetensors, .pth or hf-hub:...")
     parser.add_argument("--detector", metavar="YAML", help="configuration (default: the one in the run folder)")
     parser.add_argument("--out", type=Path, default=Path("detections"), help="folder for results (default: detections)")
-    parser.add_argument("--frames", metavar="N", help="frames per video: 32, all, stride:10 (default: as in tests)")
+    parser.add_argument(
+        "--frames", metavar="N", help="frames per video: 64, all, stride:10 (default: as in tests, at least 32)"
+    )
     parser.add_argument("--threshold", type=float, metavar="T", help="flag scores above it (default: from validation)")
     parser.add_argument("--face-finder", metavar="NAME", help="default: that of the training data, else dlib")
     parser.add_argument("--margin", type=float, help="crop over face box (default: as the training data, else 1.3)")
@@ -189,10 +192,17 @@ def _prepare(options: argparse.Namespace, overrides: list[str]) -> Tools:
         crop_settings,
         origin,
         FrameWorker(crop_settings, build_tools(crop_settings)),
-        rule or FrameRule.parse(config.data.frames.test),
+        rule or _default_frames(config.data.frames.test),
         options.out,
         not options.no_video,
     )
+
+
+def _default_frames(tested: int | str) -> FrameRule:
+    """As many frames as tests use, but enough for a curve and for clips (demo worlds have 8 a video)."""
+    from preprocessing.video import FrameRule
+
+    return FrameRule.parse(tested if tested == "all" else max(int(tested), _LEAST_FRAMES))
 
 
 def _configuration(options: argparse.Namespace) -> Path:
@@ -355,7 +365,7 @@ def _draw(
     gaps = [after - before for before, after in zip(people.looked_at, people.looked_at[1:], strict=False)]
     pairs = list(zip(people.persons, scores, strict=True))
     reach = 1.5 * max(gaps, default=1)
-    scene = Scene(medium.name, pairs, tools.threshold, people.count, people.rate, reach)
+    scene = Scene(medium.name, tools.scorer.description, pairs, tools.threshold, people.count, people.rate, reach)
     shown = _frame_to_show(people, scores)
     path = tools.out / f"{medium.name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -417,7 +427,7 @@ def _print_table(reports: Sequence[dict[str, Any]], tools: Tools, others: int) -
 
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
     for name, justify in (("file", "left"), ("people", "right"), ("highest score", "right"), ("verdict", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for report in reports:
         people = str(len(report["people"])) if "people" in report else "-"
         score = "-" if report.get("score") is None else f"{report['score']:.3f}"
@@ -428,8 +438,7 @@ def _print_table(reports: Sequence[dict[str, Any]], tools: Tools, others: int) -
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     console.print(f"Threshold {tools.threshold.value:.4f}: {tools.threshold.origin}.", highlight=False)
-    trained_on = ", ".join(tools.scorer.trained_on) or "not known (the weights do not say)"
-    console.print(f"Trained on: {trained_on}.", highlight=False)
+    console.print(f"Detector: {tools.scorer.description}.", highlight=False)
     console.print(f"Crops: {tools.settings_origin}.", highlight=False)
     if others:
         console.print(f"Passed over in the folders, neither video nor picture: {others}.", highlight=False)

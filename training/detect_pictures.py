@@ -38,6 +38,7 @@ class Scene:
 
     Attributes:
         title: name of the file.
+        detector: what scored it, and what that was trained on, in words.
         people: who was seen, with their scores, in the same order.
         threshold: scores above it are flagged.
         count: frames of the source.
@@ -46,6 +47,7 @@ class Scene:
     """
 
     title: str
+    detector: str
     people: Sequence[tuple[Person, PersonScore]]
     threshold: Threshold
     count: int
@@ -176,7 +178,8 @@ class _Panel:
         self.columns = max(1, min(width // _COLUMN, math.ceil(len(self.rows) / _FEW)))
         self.lines = math.ceil(len(self.rows) / self.columns)
         self.top = _PAD + 30 + _ROW * self.lines + (14 if self.has_chart else 0)
-        self.origin = _wrapped(f"Threshold {scene.threshold.value:.3f}: {scene.threshold.origin}.", width - 2 * _PAD)
+        self.origin = _wrapped(f"Detector: {scene.detector}.", width - 2 * _PAD)
+        self.origin += _wrapped(f"Threshold {scene.threshold.value:.3f}: {scene.threshold.origin}.", width - 2 * _PAD)
         self.origin += _wrapped(_NO_PROOF, width - 2 * _PAD)
         chart = _CHART + 28 if self.has_chart else 6
         self.height = self.top + chart + 18 * len(self.origin) + _PAD

@@ -114,6 +114,13 @@ class Scorer:
         records = [facts.get("settings") or {} for facts in self.training_data.values()]
         return any("generator" in record for record in records)
 
+    @property
+    def description(self) -> str:
+        """The method and its training data in words."""
+        data = ", ".join(self.trained_on) or "data the weights do not name"
+        kind = " (synthetic faces: no evidence about real people)" if self.is_from_synthetic_data else ""
+        return f"{self.config.detector.name}, trained on {data}{kind}"
+
     def score(self, people: People, suffix: str) -> list[PersonScore]:
         """Scores of everybody in ``people.persons``.
 

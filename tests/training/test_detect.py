@@ -95,6 +95,7 @@ def test_a_folder_from_files_to_verdicts(trained: Any, media: Path, tmp_path: Pa
     printed = " ".join(capsys.readouterr().out.split())
     assert "no face found" in printed
     assert "no proof" in printed
+    assert "Detector: fsfm, trained on Toy." in printed
     assert detect("--weights", run, "--out", out, "--no-video", "--", media / "more" / "one.png") == 0
 
 
