@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 
+from benchmark.data.decode import decode_image
+from benchmark.data.store import decode_landmarks
 from benchmark.errors import ConfigError
 from preprocessing.faces.base import Face
-from preprocessing.people import Tracker, settings_of_training
+from preprocessing.frames import FrameWorker
+from preprocessing.people import Tracker, find_people, settings_of_training
 from preprocessing.settings import Settings
 from preprocessing.task import build_tools
+from preprocessing.video import FrameRule, UnreadableError, VideoFile
 
 
 def face(x: int, y: int = 100, side: int = 60) -> Face:
@@ -58,6 +67,54 @@ def test_the_published_rule_where_the_training_data_says_nothing(record: dict[st
     settings, origin = settings_of_training(record, frozenset())
     assert (settings.face_finder, settings.margin, settings.size) == ("dlib", 1.3, None)
     assert "published rule" in origin
+
+
+VideoMaker = Callable[..., None]
+
+
+def test_people_of_a_video_with_their_crops(
+    tmp_path: Path, video_maker: VideoMaker, bright: str, predictor_file: Path
+) -> None:
+    path = tmp_path / "1.mp4"
+    video_maker(path)
+    settings = Settings(face_finder="bright", margin=1.5, size=40, predictor=str(predictor_file), landmarks=True)
+    worker = FrameWorker(settings, build_tools(settings))
+    told: list[tuple[int, int]] = []
+    people = find_people(VideoFile(path), FrameRule("stride", 4), worker, "v", lambda *c: told.append(c))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert (people.count, people.rate, people.looked_at, people.faceless) == (12, 25.0, [0, 4, 8], [])
+    (person,) = people.persons
+    assert list(person.crops) == list(person.boxes) == [0, 4, 8]
+    for crop in person.crops.values():
+        assert decode_image(crop.image, "crop").shape == (40, 40, 3)
+        assert decode_landmarks(crop.parts["landmarks"], "points").shape[1] == 2
+
+
+def test_faces_seen_too_rarely_are_not_scored(tmp_path: Path, bright: str) -> None:
+    """A bright patch in the first of 24 frames only."""
+    settings = Settings(face_finder="bright")
+    writer = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25, (96, 64))
+    for number in range(24):
+        frame = np.zeros((64, 96, 3), np.uint8)
+        frame[20:40, 20:40] = 255 * (number == 0)
+        writer.write(frame)
+    writer.release()
+    worker = FrameWorker(settings, build_tools(settings))
+    people = find_people(VideoFile(tmp_path / "v.mp4"), FrameRule("all"), worker, "v")
+    assert (people.persons, [list(person.boxes) for person in people.passing]) == ([], [[0]])
+    assert people.faceless == list(range(1, 24))
+
+
+def test_videos_without_people_and_without_frames(tmp_path: Path, video_maker: VideoMaker, bright: str) -> None:
+    settings = Settings(face_finder="bright")
+    worker = FrameWorker(settings, build_tools(settings))
+    path = tmp_path / "3.mp4"
+    video_maker(path, has_face=False)
+    people = find_people(VideoFile(path), FrameRule("all"), worker, "v")
+    assert (people.persons, people.passing, len(people.faceless)) == ([], [], 12)
+    path.write_bytes(b"")
+    with pytest.raises(UnreadableError, match="empty"):
+        find_people(VideoFile(path), FrameRule("all"), worker, "v")
 
 
 @pytest.mark.parametrize(("part", "message"), [("mask", "cannot be made"), ("parsing", "does not say which parser")])

@@ -239,6 +239,27 @@ def test_wrong_commands_end_with_a_reason(
     assert message in capsys.readouterr().err
 
 
+def test_parts_of_crops_reach_a_detector_that_needs_them(trained: Any) -> None:
+    from benchmark.data.store import encode_npy
+    from benchmark.errors import DataError
+    from benchmark.schema import load_run_config
+    from preprocessing.frames import StoredFrame
+    from preprocessing.people import People
+
+    run = trained(test=False)
+    scorer = Scorer(*load_run_config(run / "config.yaml"), str(run), Processes(0, 1, torch.device("cpu")))
+    scorer.needs = frozenset({"landmarks"})
+    image = cv2.imencode(".png", scene(0))[1].tobytes()
+    crop = StoredFrame(image, parts={"landmarks": encode_npy(np.zeros((68, 2), np.float32))})
+    person = Person(1, {4: (0, 0, 9, 9)}, {4: crop})
+    people = People([person], [], [4], [], [], WIDTH, HEIGHT, 5, 25.0, [])
+    (score,) = scorer.score(people, ".png")
+    assert [(unit.first, unit.last) for unit in score.units] == [(4, 4)]
+    person.crops[4] = StoredFrame(image)
+    with pytest.raises(DataError, match="no 'landmarks'"):
+        scorer.score(people, ".png")
+
+
 def test_boxes_between_two_looks() -> None:
     person = Person(1, {10: (0, 0, 10, 10), 20: (10, 20, 20, 30), 90: (0, 0, 4, 4)})
     assert box_at(person, 15, reach=6) == (5, 10, 15, 20)
