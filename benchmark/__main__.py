@@ -77,6 +77,11 @@ def build_parser() -> argparse.ArgumentParser:
     summary.add_argument("detector", nargs="+", metavar="YAML", help="configuration, e.g. configs/sta_clip_l14.yaml")
     summary.add_argument("--plugins", nargs="+", default=[], metavar="P", help="own plugins: .py files or module names")
     summary.set_defaults(run=_summary)
+    from training.detect import add_arguments as add_detect_arguments
+
+    detect = verbs.add_parser("detect", help="score the faces in your own videos and pictures with trained weights")
+    add_detect_arguments(detect)
+    detect.set_defaults(run=_detect)
 
     demo = verbs.add_parser("demo", help="build the demo worlds, train on one, test on all; minutes on a CPU")
     demo.add_argument("--detector", default="configs/demo.yaml", metavar="YAML", help="configuration to run")
@@ -196,6 +201,12 @@ def _summary(options: argparse.Namespace) -> int:
         load_plugin(plugin)
     files, overrides = split_overrides(options.detector)
     return print_summary(files, overrides)
+
+
+def _detect(options: argparse.Namespace) -> int:
+    from training.detect import run
+
+    return run(options)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -129,6 +129,8 @@ class ScheduleConfig(Section):
     """Linear warm-up from 0, in epochs (runs counted in epochs)."""
     warmup_steps: int = Field(0, ge=0)
     """Linear warm-up from 0, in steps (runs counted in steps)."""
+    hold_epochs: float = Field(0, ge=0)
+    """Epochs at the full rate between warm-up and decay (runs counted in epochs)."""
     min_lr: float = Field(0.0, ge=0)
     """Final learning rate of cosine and linear."""
 
@@ -140,6 +142,8 @@ class ScheduleConfig(Section):
             raise ValueError("schedule.warmup_steps goes with schedule.steps; use warmup_epochs")
         if self.steps is not None and self.warmup_epochs:
             raise ValueError("schedule.warmup_epochs goes with schedule.epochs; use warmup_steps")
+        if self.steps is not None and self.hold_epochs:
+            raise ValueError("schedule.hold_epochs goes with schedule.epochs")
         length = self.epochs or self.steps or 0
         warmup = self.warmup_epochs or self.warmup_steps
         unit = "epochs" if self.epochs else "steps"
@@ -147,6 +151,11 @@ class ScheduleConfig(Section):
             raise ValueError(
                 f"schedule.warmup_{unit} is {warmup:g} but schedule.{unit} is {length}; "
                 "warm-up must be shorter than the run"
+            )
+        if self.hold_epochs and warmup + self.hold_epochs >= length:
+            raise ValueError(
+                f"schedule.warmup_epochs {warmup:g} and hold_epochs {self.hold_epochs:g} leave nothing of "
+                f"schedule.epochs {length} for the decay"
             )
         return self
 

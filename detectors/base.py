@@ -130,6 +130,16 @@ class Detector(nn.Module):
         Returns:
             Mean of every loss part over the micro-batches, on the device.
         """
+        losses = self.accumulate_gradients(engine, micro_batches)
+        engine.step()
+        return losses
+
+    def accumulate_gradients(self, engine: Engine, micro_batches: Sequence[Batch]) -> Losses:
+        """Forward and backward of every micro-batch, without an update.
+
+        Returns:
+            Mean of every loss part over the micro-batches, on the device.
+        """
         sums: Losses = {}
         for number, batch in enumerate(micro_batches, 1):
             engine.draw_alike()
@@ -139,7 +149,6 @@ class Detector(nn.Module):
             for name, value in losses.items():
                 part = value.detach().float() / len(micro_batches)
                 sums[name] = sums[name] + part if name in sums else part
-        engine.step()
         return sums
 
     def after_step(self, step: int, total_steps: int) -> None:

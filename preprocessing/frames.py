@@ -89,10 +89,16 @@ class FrameWorker:
         faces = self.tools.finder.find(image)
         if not faces:
             return NO_FACE
-        view = self._view(image, mask, self._choose(faces, mask))
+        return self.process_face(image, mask, name, self._choose(faces, mask), faces)
+
+    def process_face(
+        self, image: np.ndarray, mask: np.ndarray | None, name: FrameName, face: Face, faces: Sequence[Face]
+    ) -> StoredFrame | str:
+        """One face of a frame, chosen by the caller; ``faces`` are all that were found. See ``process``."""
+        view = self._view(image, mask, face)
         if isinstance(view, str):
             return view
-        return self._finish(view, name, [list(face.box) for face in faces])
+        return self._finish(view, name, [list(found.box) for found in faces])
 
     def process_crop(self, image: np.ndarray, mask: np.ndarray | None, name: FrameName) -> StoredFrame | str:
         """One frame that is a face crop already: stored whole; a face is searched only when landmarks are needed."""

@@ -100,7 +100,7 @@ def prepare(
         frames_real=None if frames_real is None else FrameRule.parse(frames_real),
         face_finder=face_finder, face_options=tuple(sorted((face_options or {}).items())), face_choice=face_choice,
         margin=margin, size=size, image_format=image_format, quality=quality, align=align, legacy_bgr=legacy_bgr,
-        predictor=_predictor(landmarks, align, parser, face_finder), landmarks=landmarks is not None,
+        predictor=predictor_for(landmarks, align, parser, face_finder), landmarks=landmarks is not None,
         parser=parser, parse_options=tuple(sorted((parse_options or {}).items())),
         masks=masks and store_kind != FSFM,
     )  # fmt: skip
@@ -150,7 +150,7 @@ class _Run:
     start: float
 
 
-def _predictor(landmarks: str | Path | None, align: str | None, parser: str | None, face_finder: str) -> str | None:
+def predictor_for(landmarks: str | Path | None, align: str | None, parser: str | None, face_finder: str) -> str | None:
     """File of the landmark model, when the settings need one; found in an installed package when none was named."""
     from benchmark.registry import FACE_FINDERS, FACE_PARSERS
     from preprocessing.faces.landmarks import AUTO, find_predictor, resolve_predictor

@@ -39,10 +39,12 @@ class FrameReader(ABC):
         count: frames the source announces (a container's header can be wrong).
         notes: what was odd about the source, complete once reading has ended.
         facts: what is worth keeping about the source although nothing is wrong, such as ``rotation`` in degrees.
+        rate: frames per second that a video announces; 0 where there is no such thing.
     """
 
     def __init__(self) -> None:
         self.count = 0
+        self.rate = 0.0
         self.notes: list[str] = []
         self.facts: dict[str, Any] = {}
 
@@ -127,6 +129,7 @@ class _VideoReader(FrameReader):
             raise UnreadableError("the file is empty (0 bytes)")
         self._capture = _open_video(path)
         self.count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.rate = max(float(self._capture.get(cv2.CAP_PROP_FPS)), 0.0)
         rotation = int(self._capture.get(cv2.CAP_PROP_ORIENTATION_META))
         if rotation:
             self.facts["rotation"] = rotation  # telephones; OpenCV turns the frames upright

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,10 +111,10 @@ def training_set(config: RunConfig, detector: Detector, inputs: InputFormat, set
     )
     return FaceDataset(
         videos,
-        _transform(config, inputs),
+        evaluation_transform(config, inputs),
         augmentation=augmentation,
         needs=detector.needs,
-        clip=_clip(config, detector),
+        clip=clip_config(config, detector),
         seed=config.trainer.seed,
         origin=origins(loaded),
     )
@@ -162,9 +162,9 @@ def _evaluation_set(
     videos = select_videos(loaded, counts.val if split == "val" else counts.test, config.data.frame_select)
     return FaceDataset(
         videos,
-        _transform(config, inputs),
+        evaluation_transform(config, inputs),
         needs=detector.needs,
-        clip=_clip(config, detector),
+        clip=clip_config(config, detector),
         seed=config.trainer.seed,
         origin=origins(loaded),
         corruptions=corruptions_of(loaded),
@@ -202,11 +202,13 @@ def refuse_overlap(config: RunConfig, train: FaceDataset, others: dict[str, Face
             check_overlap(train.videos, dataset.videos, what)
 
 
-def _transform(config: RunConfig, inputs: InputFormat) -> EvalTransform:
+def evaluation_transform(config: RunConfig, inputs: InputFormat) -> EvalTransform:
+    """What happens to a crop before it is scored."""
     return EvalTransform(inputs.size, config.data.resize, config.data.eval_transform == "center_crop")
 
 
-def _clip(config: RunConfig, detector: Detector) -> ClipConfig | None:
+def clip_config(config: RunConfig, detector: Detector) -> ClipConfig | None:
+    """How clips are cut; None for a detector of frames."""
     return (config.data.clip or ClipConfig(length=8)) if detector.uses_clips else None
 
 
@@ -361,9 +363,21 @@ def report(results: Sequence[dict[str, Any]], run: Path) -> None:
         logger.info("Predictions: {}  Results: {}", run / "predictions", run / "results")
 
 
-def weights_metadata(config: RunConfig, detector: Detector, inputs: InputFormat) -> dict[str, str]:
-    """Facts stored inside a weights file: what it is, its input, its classes."""
+def weights_metadata(
+    config: RunConfig, detector: Detector, inputs: InputFormat, origin: Mapping[str, Any]
+) -> dict[str, str]:
+    """Facts stored inside a weights file: what it is, its input, its classes, how its training data was prepared.
+
+    Args:
+        config, detector, inputs: of the run.
+        origin: of the training set, see ``benchmark.data.datasets.origins``.
+    """
+    prepared = {
+        word: {"index_sha256": facts["index_sha256"], "settings": facts["preprocessing"].get("settings")}
+        for word, facts in origin.items()
+    }
     return {
+        "training_data": json.dumps(prepared),
         "detector": json.dumps({"name": config.detector.name, **config.detector.options}),
         "backbone": json.dumps({"name": config.backbone.name, **config.backbone.options} if config.backbone else None),
         "input": json.dumps({"size": inputs.size, "mean": inputs.mean, "std": inputs.std}),
@@ -418,8 +432,8 @@ def describe(config: RunConfig, detector: Detector, train: FaceDataset, others: 
         for group in groups
     ]
     batch = config.trainer.batch_size
-    plan = detector.batch_plan(train, batch, config.trainer.seed)
-    per_epoch = plan.steps_per_epoch if plan else len(train) // batch
+    own = detector.batch_plan(train, batch, config.trainer.seed)
+    per_epoch = (own or train.default_plan(batch, config.trainer.seed, config.data.balance)).steps_per_epoch
     steps = config.schedule.steps or per_epoch * (config.schedule.epochs or 0)
     lines += [
         f"plan: {steps} steps of {batch} samples ({per_epoch} per epoch), precision {config.trainer.precision}",

@@ -141,7 +141,7 @@ class Session:
         validate = None
         if self.val is not None:
             validate = validator(self.detector, self.val, config, self.inputs, self.group)
-        metadata = weights_metadata(config, self.detector, self.inputs)
+        metadata = weights_metadata(config, self.detector, self.inputs, self.train.origin)
         return Trainer(
             config, self.detector, self.train, self.inputs, self.run, self.group, validate, metadata, self._data()
         )

@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from benchmark.data.datasets import FaceDataset
-from benchmark.data.sampling import BatchPlan, ShuffledPlan, StepSampler
+from benchmark.data.sampling import BatchPlan, StepSampler
 from benchmark.errors import ConfigError, DataError, TrainingError
 from benchmark.schema import RunConfig, SelectConfig
 from detectors.base import Batch, Detector, Losses
@@ -253,9 +253,7 @@ class Trainer:
             only = "real" if self.dataset.labels[0] == 0 else "fake"
             raise TrainingError(f"The training set holds only {only} samples; a detector needs both classes.")
         own = self.detector.batch_plan(self.dataset, trainer.batch_size, trainer.seed)
-        if own is not None:
-            return own
-        return ShuffledPlan(len(self.dataset), trainer.batch_size, trainer.seed, self.dataset.groups(data.balance))
+        return own or self.dataset.default_plan(trainer.batch_size, trainer.seed, data.balance)
 
     def _prepare_modules(self) -> None:
         device, trainer = self.group.device, self.config.trainer

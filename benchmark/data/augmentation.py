@@ -29,9 +29,9 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from benchmark.config import Settings, checked_options
+from benchmark.config import PluginSpec, Settings, checked_options
 from benchmark.data.decode import decode_jpeg_bgr
-from benchmark.data.sample import Augmentation, RawSample
+from benchmark.data.sample import Augmentation, Forger, RawSample
 from benchmark.data.transforms import (
     Box,
     check_policy,
@@ -70,6 +70,18 @@ def build_augmentation(
     builder = AUGMENTATIONS.get(name)
     checked = checked_options(builder, options, settings, prefix="augmentation", skip=("size", "mean"))
     return builder(size, mean, **checked)
+
+
+def build_following(spec: PluginSpec, size: int, mean: Sequence[float]) -> Augmentation:
+    """The augmentation that comes after a forger's blending, of the real sample and of its twin alike.
+
+    Raises:
+        ConfigError: it forges itself, or has a wrong option.
+    """
+    following = build_augmentation(spec.name, size, mean, **spec.options)
+    if isinstance(following, Forger):
+        raise ConfigError(f"augmentation.then: '{spec.name}' forges fakes itself; one forger at a time.")
+    return following
 
 
 # --------------------------------------------------------------------------------------------- none, flip
@@ -113,7 +125,7 @@ def flip(size: int, mean: Sequence[float], *, flip_prob: float = 0.5, resize: st
         resize: library and filter of the resize, a key of ``RESIZE_POLICIES``.
     """
     check_policy(resize)
-    _check_probabilities(flip_prob=flip_prob)
+    check_probabilities(flip_prob=flip_prob)
     return FlipAugmentation(size, resize, flip_prob)
 
 
@@ -204,9 +216,9 @@ def fsfm(
         erase_min_aspect: smallest height over width of the box; the largest is its inverse.
     """
     check_policy(resize)
-    _check_probabilities(flip_prob=flip_prob, erase_prob=erase_prob)
-    _check_ranges(0.0, 1.0, crop_scale=crop_scale, erase_area=erase_area)
-    _check_ranges(1e-3, 1e3, crop_ratio=crop_ratio, erase_min_aspect=(erase_min_aspect, 1 / erase_min_aspect))
+    check_probabilities(flip_prob=flip_prob, erase_prob=erase_prob)
+    check_ranges(0.0, 1.0, crop_scale=crop_scale, erase_area=erase_area)
+    check_ranges(1e-3, 1e3, crop_ratio=crop_ratio, erase_min_aspect=(erase_min_aspect, 1 / erase_min_aspect))
     policy = _timm_rand_augment(rand_augment, size, mean, resize) if rand_augment else None
     return FSFMAugmentation(
         size, resize, crop_scale, crop_ratio, flip_prob, erase_prob, erase_area, erase_min_aspect,
@@ -498,12 +510,12 @@ def deepfakebench(
             hardly changes a pixel.
     """
     check_policy(resize)
-    _check_probabilities(flip_prob=flip_prob, rotate_prob=rotate_prob, blur_prob=blur_prob,
+    check_probabilities(flip_prob=flip_prob, rotate_prob=rotate_prob, blur_prob=blur_prob,
                          color_prob=color_prob, jpeg_prob=jpeg_prob)  # fmt: skip
-    _check_ranges(3, 255, blur_limit=blur_limit)
-    _check_ranges(-180, 180, rotate_limit=rotate_limit)
-    _check_ranges(-1, 1, brightness_limit=brightness_limit, contrast_limit=contrast_limit)
-    _check_ranges(1, 100, quality=(quality_lower, quality_upper))
+    check_ranges(3, 255, blur_limit=blur_limit)
+    check_ranges(-180, 180, rotate_limit=rotate_limit)
+    check_ranges(-1, 1, brightness_limit=brightness_limit, contrast_limit=contrast_limit)
+    check_ranges(1, 100, quality=(quality_lower, quality_upper))
     if release not in ("1.1", "2.0"):
         raise ConfigError(f"release: '{release}' is not known. Allowed: 1.1, 2.0.")
     old = release == "1.1"
@@ -615,13 +627,21 @@ def _apply_hsv_luts(frames: Frames, hue_shift: float, saturation: np.ndarray, va
     return result
 
 
-def _check_probabilities(**options: float) -> None:
+def check_probabilities(**options: float) -> None:
+    """Raise ConfigError unless every option is between 0 and 1."""
     for name, value in options.items():
         if not 0 <= value <= 1:
             raise ConfigError(f"{name}: {value} is not a probability; allowed are values from 0 to 1.")
 
 
-def _check_ranges(lowest: float, highest: float, **options: tuple[float, float]) -> None:
+def check_forged_share(share: float) -> None:
+    """Raise ConfigError unless a forger's share of the fakes is above 0 and at most 1."""
+    if not 0 < share <= 1:
+        raise ConfigError(f"forged_share: {share} is not a share of the fakes; allowed are values above 0 up to 1.")
+
+
+def check_ranges(lowest: float, highest: float, **options: tuple[float, float]) -> None:
+    """Raise ConfigError unless every option is two rising values between ``lowest`` and ``highest``."""
     for name, (low, high) in options.items():
         if not lowest <= low <= high <= highest:
             raise ConfigError(

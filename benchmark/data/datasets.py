@@ -26,12 +26,12 @@ from benchmark.data.corruptions import Corruption, corrupt_sample
 from benchmark.data.decode import decode_image, decode_map, decode_mask
 from benchmark.data.index import VideoRecord
 from benchmark.data.readers import Listing
-from benchmark.data.sample import Augmentation, RawSample
-from benchmark.data.sampling import SampleKey
+from benchmark.data.sample import Augmentation, Forger, RawSample
+from benchmark.data.sampling import BatchPlan, PairedPlan, SampleKey, ShuffledPlan
 from benchmark.data.source import ByteSource
 from benchmark.data.store import decode_landmarks
 from benchmark.data.transforms import EvalTransform
-from benchmark.errors import DataError
+from benchmark.errors import ConfigError, DataError
 from benchmark.schema import ClipConfig, FrameCount
 
 _PROBED = 8  # videos of a dataset and class in which frames and parts are looked for before a run
@@ -156,7 +156,8 @@ class FaceDataset(Dataset[dict[str, Any]]):
     Args:
         videos: see ``select_videos``.
         transform: resize of evaluation, and of whatever size an augmentation leaves.
-        augmentation: training augmentation, or None.
+        augmentation: training augmentation, or None. A ``Forger`` adds a forged twin of every real sample; their
+            indices follow those of the samples of the data.
         needs: optional parts the detector asks for, out of parsing, mask, landmarks.
         clip: cut clips instead of frames.
         seed: seed of augmentation and clip starts; a sample depends on (seed, epoch, index) only.
@@ -183,18 +184,21 @@ class FaceDataset(Dataset[dict[str, Any]]):
             raise DataError("There are no videos to read.")
         self.transform = transform
         self.augmentation = augmentation
-        self.parts = sorted(needs & PARTS.keys())
+        self.forger = augmentation if isinstance(augmentation, Forger) else None
+        self.parts = needs & PARTS.keys()
         self.clip = clip
         self.seed = seed
         self.origin = dict(origin or {})
         self.corruptions = dict(corruptions or {})
         self.short_videos = 0
-        self.videos, self._owner, self._position = self._layout(list(videos))
+        self.videos, self._owner, self._position = self._layout(self._without_unused_fakes(list(videos)))
         self.labels = np.array([self.videos[i].record.label for i in self._owner], dtype=np.int64)
+        self._forged_from = np.flatnonzero(self.labels == 0) if self.forger else np.empty(0, np.int64)
+        self.labels = np.append(self.labels, np.ones_like(self._forged_from))
         self._check_first_of_each()
 
     def __len__(self) -> int:
-        return len(self._owner)
+        return len(self.labels)
 
     def __getitem__(self, key: SampleKey | int) -> dict[str, Any]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
@@ -205,27 +209,57 @@ class FaceDataset(Dataset[dict[str, Any]]):
             return {"index": index, "error": f"{video}/{frame}: {str(error).removesuffix('.')}"}
 
     def describe(self, index: int) -> tuple[str, str]:
-        """Video id and frame (file stem of the first frame for clips) of a sample."""
-        video = self.videos[self._owner[index]]
-        return video.record.video_id, PurePosixPath(video.frames[self._position[index]]).stem
+        """Video id (``..._fake`` for a forged twin) and frame (file stem of the first frame for clips) of a sample."""
+        original = self.original(index)
+        video = self.videos[self._owner[original]]
+        name = video.record.video_id + ("_fake" if original != index else "")
+        return name, PurePosixPath(video.frames[self._position[original]]).stem
 
     def dataset_name(self, index: int) -> str:
         """Dataset word a sample belongs to."""
-        return self.videos[self._owner[index]].dataset
+        return self.videos[self._owner[self.original(index)]].dataset
+
+    def original(self, index: int) -> int:
+        """The real sample that a forged twin is made of; any other sample itself."""
+        return index if index < len(self._owner) else int(self._forged_from[index - len(self._owner)])
+
+    def default_plan(self, batch_size: int, seed: int, balance: str) -> BatchPlan:
+        """Sample order of a method without one of its own: pairs with a ``Forger``, else shuffled and balanced.
+
+        Args:
+            batch_size: samples per global batch.
+            seed: order seed.
+            balance: ``data.balance``, see ``groups``.
+
+        Raises:
+            ConfigError: ``data.balance`` with a forger, whose batches are half real already.
+            TrainingError: see ``ShuffledPlan`` and ``PairedPlan``.
+        """
+        if self.forger is None:
+            return ShuffledPlan(len(self), batch_size, seed, self.groups(balance))
+        if balance != "natural":
+            raise ConfigError(
+                f"data.balance={balance} has no effect here: the augmentation forges twins of the real samples, and "
+                "half of every batch is real. Remove it."
+            )
+        twins = np.arange(len(self._owner), len(self))
+        fakes = np.flatnonzero(self.labels[: len(self._owner)] == 1)
+        return PairedPlan(self._forged_from, twins, fakes, self.forger.forged_share, batch_size, seed)
 
     def groups(self, by: str) -> np.ndarray | None:
         """Group of every sample for balanced sampling: by ``class`` (label), ``manipulation``, ``kind``, or None."""
         if by == "class":
             return self.labels
         if by == "manipulation":
-            return np.array([self.videos[i].record.cls for i in self._owner])
+            names = np.array([self.videos[i].record.cls for i in self._owner])
+            return np.append(names, np.full(len(self._forged_from), "forged"))
         if by == "kind":
             return np.array([self.kind_name(i) or "" for i in range(len(self))])
         return None
 
     def kind_name(self, index: int) -> str | None:
         """``real``, or what kind of fake a sample is; None when its dataset's card does not say."""
-        return self.videos[self._owner[index]].kind
+        return _kind_after(self.videos[self._owner[self.original(index)]], int(self.labels[index]))
 
     def domain_groups(self) -> np.ndarray:
         """``DATASET real`` or ``DATASET fake`` of every sample; every dataset must have both.
@@ -242,7 +276,8 @@ class FaceDataset(Dataset[dict[str, Any]]):
                         f"Domain {dataset} has no {label} samples, so its batches cannot be balanced. Leave it out, "
                         "add samples, or set detector.balance_domains=false."
                     )
-        return names[self._owner]
+        twins = [f"{self.videos[self._owner[i]].dataset} fake" for i in self._forged_from]
+        return np.append(names[self._owner], np.array(twins, dtype=names.dtype))
 
     def fingerprint(self) -> str:
         """See ``videos_fingerprint``; clip starts drawn at random count too."""
@@ -268,10 +303,19 @@ class FaceDataset(Dataset[dict[str, Any]]):
             "samples": len(self),
             "real_samples": int((self.labels == 0).sum()),
             "fake_samples": int((self.labels == 1).sum()),
+            "forged_samples": len(self._forged_from),
             "classes": dict(sorted(classes.items())),
             "short_videos_left_out": self.short_videos,
             "videos_with_fewer_frames": sum(video.is_short for video in self.videos),
         }
+
+    def _without_unused_fakes(self, videos: list[Video]) -> list[Video]:
+        if self.forger is None or self.forger.forged_share < 1:
+            return videos
+        reals = [video for video in videos if video.record.label == 0]
+        if not reals:
+            raise DataError("There are no real videos, and the augmentation makes its fakes out of real ones.")
+        return reals
 
     def _layout(self, videos: list[Video]) -> tuple[list[Video], np.ndarray, np.ndarray]:
         """Which video and which (first) frame every sample is."""
@@ -310,14 +354,19 @@ class FaceDataset(Dataset[dict[str, Any]]):
             source, keys = videos[0].source, [video.frames[0] for video in videos[:_PROBED]]
             if not any(source.has(key) for key in keys):
                 source.read(keys[0])  # raises with the places looked at
-            for part in self.parts:
+            for part in sorted(self._parts_of(label)):
                 needed = part != "mask" or label == 1  # real frames have no manipulation mask
                 if needed and not any(source.has(part_key(key, part)) for key in keys):
                     flag = {"parsing": " --parse", "landmarks": " --landmarks"}.get(part, "")
+                    who = "detector" if part in self.parts else "augmentation"
                     raise DataError(
-                        f"Dataset {dataset} has no '{part}' for its frames, which the detector needs (looked for "
+                        f"Dataset {dataset} has no '{part}' for its frames, which the {who} needs (looked for "
                         f"{part_key(keys[0], part)}). Make them: python -m benchmark prepare {dataset}{flag}"
                     )
+
+    def _parts_of(self, label: int) -> frozenset[str]:
+        """Parts that are read of the real (0) or fake (1) samples of the data."""
+        return self.parts | self.forger.needs if self.forger and label == 0 else self.parts
 
     def _frame_keys(self, epoch: int, index: int) -> list[str]:
         video = self.videos[self._owner[index]]
@@ -341,13 +390,15 @@ class FaceDataset(Dataset[dict[str, Any]]):
         return clip_starts(max(len(video.frames), clip.length), clip.length, rng)
 
     def _sample(self, epoch: int, index: int) -> dict[str, Any]:
-        video = self.videos[self._owner[index]]
-        keys = self._frame_keys(epoch, index)
+        original = self.original(index)
+        video, keys = self.videos[self._owner[original]], self._frame_keys(epoch, original)
         raw = self._read(video, keys)
         if video.dataset in self.corruptions:
             raw = corrupt_sample(raw, self.corruptions[video.dataset], keys)
-        seed = sample_seed(self.seed, epoch, index)
-        if self.augmentation is not None:
+        seed = sample_seed(self.seed, epoch, original)
+        if self.forger is not None and original != index:
+            raw = self.forger.forge(raw, seed)
+        elif self.augmentation is not None:
             raw = self.augmentation(raw, seed)
         raw = self.transform(raw)
         name, frame = self.describe(index)
@@ -362,11 +413,11 @@ class FaceDataset(Dataset[dict[str, Any]]):
         sample["erase"] = raw.erase
         pixels = [torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, 0) for image in raw.images]
         sample["image" if self.clip is None else "clip"] = self._stack(pixels)
-        if raw.parsing is not None:
+        if raw.parsing is not None and "parsing" in self.parts:
             sample["parsing"] = self._stack([torch.from_numpy(np.ascontiguousarray(m)) for m in raw.parsing])
-        if raw.masks is not None:
+        if raw.masks is not None and "mask" in self.parts:
             sample["mask"] = self._stack([torch.from_numpy(np.ascontiguousarray(m))[None] for m in raw.masks])
-        if raw.landmarks is not None:
+        if raw.landmarks is not None and "landmarks" in self.parts:
             sample["landmarks"] = self._stack([torch.from_numpy(points.copy()) for points in raw.landmarks])
         return sample
 
@@ -375,14 +426,15 @@ class FaceDataset(Dataset[dict[str, Any]]):
 
     def _read(self, video: Video, keys: list[str]) -> RawSample:
         source, label = video.source, video.record.label
+        parts = self._parts_of(label)
         raw = RawSample([decode_image(source.read(key), key) for key in keys], label)
-        if "parsing" in self.parts:
+        if "parsing" in parts:
             names = [part_key(key, "parsing") for key in keys]
             raw.parsing = [decode_map(source.read(name), name) for name in names]
-        if "landmarks" in self.parts:
+        if "landmarks" in parts:
             names = [part_key(key, "landmarks") for key in keys]
             raw.landmarks = [decode_landmarks(source.read(name), name) for name in names]
-        if "mask" in self.parts:
+        if "mask" in parts:
             shapes = [image.shape[:2] for image in raw.images]
             names = [part_key(key, "mask") for key in keys]
             raw.masks = [

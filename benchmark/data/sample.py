@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,3 +35,26 @@ class RawSample:
 # An augmentation maps (sample, seed) to a sample whose images are (size, size, 3); the same parameters serve all
 # frames of a clip, maps and landmarks follow the geometry, and the result depends on its two arguments only.
 Augmentation = Callable[[RawSample, int], RawSample]
+
+
+class Forger(ABC):
+    """An augmentation that, besides augmenting, makes fakes out of real samples (self-blending).
+
+    The data set lists every real sample twice, as itself and as a forged twin with label 1. Both are read alike and
+    get the same seed, so that nothing but the forgery tells them apart, and a batch holds them side by side.
+
+    Attributes:
+        needs: parts of a real sample that forging reads, out of parsing, mask, landmarks.
+        forged_share: share of forged ones among the fakes of a batch; at 1 the fakes of the data are left out.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    forged_share: float
+
+    @abstractmethod
+    def __call__(self, sample: RawSample, seed: int) -> RawSample:
+        """A sample of the data, real or fake, augmented. Real ones come with the parts in ``needs``."""
+
+    @abstractmethod
+    def forge(self, sample: RawSample, seed: int) -> RawSample:
+        """The forged twin of a real sample: label 1, augmented as the real one is under the same seed."""

@@ -123,6 +123,61 @@ class GroupedPlan:
         return order[: self.steps_per_epoch * self.share].reshape(self.steps_per_epoch, self.share)
 
 
+class PairedPlan:
+    """Every batch holds real samples, the forged twins of some or all of them, and fakes of the data for the rest.
+
+    Half of a batch is real; a real sample and its twin stand at mirrored places, so that ``chunk`` keeps them in the
+    same process and micro-batch. An epoch is one pass over the real samples; the fakes are walked in permutations.
+
+    Args:
+        reals: (R,) sample indices.
+        twins: (R,) indices of their forged twins.
+        fakes: (F,) indices of the fakes of the data; not used when ``share`` is 1.
+        share: share of twins among the fakes of a batch, above 0 and at most 1.
+        batch_size: samples per global batch.
+        seed: order seed.
+
+    Raises:
+        TrainingError: an odd batch, too few real samples, a share that no batch of this size can hold, or no fakes.
+    """
+
+    def __init__(
+        self, reals: np.ndarray, twins: np.ndarray, fakes: np.ndarray, share: float, batch_size: int, seed: int
+    ) -> None:
+        self.half, odd = divmod(batch_size, 2)
+        if odd or len(reals) < self.half:
+            raise TrainingError(
+                f"Forged twins need an even batch with no more than {len(reals)} real samples in its half; "
+                f"trainer.batch_size is {batch_size}."
+            )
+        self.paired = round(share * self.half)
+        if self.paired == 0:
+            raise TrainingError(
+                f"augmentation.forged_share {share} of the {self.half} fakes of a batch is less than one sample. "
+                "Raise it, or trainer.batch_size."
+            )
+        if self.paired < self.half and len(fakes) == 0:
+            raise TrainingError(
+                f"augmentation.forged_share {share} leaves places for fakes of the data, but there are none. "
+                "Set augmentation.forged_share=1."
+            )
+        self.reals, self.twins, self.fakes, self.seed = reals, twins, fakes, seed
+        self.steps_per_epoch = len(reals) // self.half
+
+    def batches(self, epoch: int) -> np.ndarray:
+        """See ``BatchPlan.batches``."""
+        rng = np.random.default_rng((self.seed, epoch, 0xB1))
+        order = rng.permutation(len(self.reals))[: self.steps_per_epoch * self.half]
+        order = order.reshape(self.steps_per_epoch, self.half)
+        fakes = self.twins[order]
+        if self.paired < self.half:
+            wanted = self.steps_per_epoch * (self.half - self.paired)
+            rounds = -(-wanted // len(self.fakes))
+            drawn = np.concatenate([rng.permutation(self.fakes) for _ in range(rounds)])[:wanted]
+            fakes[:, self.paired :] = drawn.reshape(self.steps_per_epoch, -1)
+        return np.concatenate([self.reals[order], fakes[:, ::-1]], axis=1)
+
+
 def chunk(batch: np.ndarray, part: int, parts: int) -> np.ndarray:
     """The share of one process and micro-batch in a global batch.
 

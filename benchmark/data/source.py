@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmark.data.store import Store
@@ -76,3 +77,25 @@ class ByteSource:
             f"No store or folder holds '{folder}' (looked for {looked}, ...). "
             "Set paths.data=FOLDER, or make it: python -m benchmark prepare DATASET --root ..."
         )
+
+
+class MemorySource(ByteSource):
+    """Values held in memory, by key: frames that were never written to disk.
+
+    Args:
+        values: bytes by key.
+    """
+
+    def __init__(self, values: Mapping[str, bytes]) -> None:
+        super().__init__([])
+        self._values = values
+
+    def read(self, key: str) -> bytes:
+        """See ``ByteSource.read``."""
+        if key not in self._values:
+            raise DataError(f"There is nothing in memory under '{key}'.")
+        return self._values[key]
+
+    def has(self, key: str) -> bool:
+        """See ``ByteSource.has``."""
+        return key in self._values

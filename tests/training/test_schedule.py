@@ -63,3 +63,11 @@ def test_optimisers_take_the_groups_and_their_rates(name, kind):
         assert optimizer.param_groups[0]["momentum"] == 0.7
     else:
         assert (optimizer.param_groups[0]["betas"], optimizer.param_groups[0]["eps"]) == ((0.8, 0.9), 1e-3)
+
+
+def test_the_rate_is_held_before_it_falls():
+    schedule = ScheduleConfig(name="linear", epochs=100, warmup_epochs=5, hold_epochs=70)
+    rates = [learning_rate(epoch, 1.0, schedule) for epoch in (2.5, 5, 40, 75, 87.5, 100)]
+    assert rates == pytest.approx([0.5, 1, 1, 1, 0.5, 0])
+    with pytest.raises(ValueError, match="leave nothing"):
+        ScheduleConfig(name="linear", epochs=10, hold_epochs=10)
