@@ -16,7 +16,7 @@ from loguru import logger
 from benchmark import metrics_fas
 from benchmark.data.cards import Word, parse_word
 from benchmark.data.datasets import Video, origins, select_videos, videos_fingerprint
-from benchmark.data.readers import has_index, load_words
+from benchmark.data.readers import has_index, load_parsed, load_words
 from benchmark.data.store import atomic_write_text, file_hash
 from benchmark.errors import BenchmarkError, ConfigError, DataError
 from benchmark.evaluation import (
@@ -150,7 +150,8 @@ def expected_samples(text: str, paths: PathsConfig, frames: FrameCount, rule: st
     if not has_index(word, paths):
         logger.warning("{}: no index here, so its samples cannot be checked; the leaderboard will say so.", word.label)
         return TestSet(word, None, {**about, "fingerprint": None, "origin": {}, "checked": False})
-    loaded = load_words([text], "test", paths)
+    card = word.card.model_copy(update={"builder": None})  # only the index is read, so a demo world need not be built
+    loaded = [load_parsed(replace(word, card=card), "test", paths, {})]
     videos = select_videos(loaded, frames, rule)
     facts = {"fingerprint": videos_fingerprint(videos), "origin": origins(loaded), "checked": True}
     return TestSet(word, videos, {**about, **facts})

@@ -59,7 +59,11 @@ def load_words(
 
 def load_word(text: str, split: str, paths: PathsConfig, labels: Mapping[str, int]) -> tuple[Word, Listing]:
     """The videos behind one dataset word in one split (see ``load_words``)."""
-    word = parse_word(text, paths.indexes)
+    return load_parsed(parse_word(text, paths.indexes), split, paths, labels)
+
+
+def load_parsed(word: Word, split: str, paths: PathsConfig, labels: Mapping[str, int]) -> tuple[Word, Listing]:
+    """``load_word`` for a word that was parsed before."""
     reader = DATASETS.get(word.card.reader.name)
     options = checked_options(
         reader, word.card.reader.options, prefix=f"{word.card.name}: reader", skip=("word", "paths", "labels")

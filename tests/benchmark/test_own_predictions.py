@@ -171,3 +171,14 @@ def test_the_tutorial(toy_world, protocol, tmp_path, capsys):
     assert read_result(Path(results, "blur-meter", "results", "Toy.json"))["metrics"]["video"]["auc"] == 1.0
     assert main(["leaderboard", results, "-o", site]) == 0
     assert "| blur-meter (imported predictions) | nothing | 100.00 (" in Path(site, "leaderboard.md").read_text()
+
+
+def test_demo_worlds_are_checked_without_being_built(tmp_path):
+    """The committed index is enough; the stores are not needed."""
+    from benchmark.own_predictions import expected_samples
+    from benchmark.schema import PathsConfig
+
+    paths = PathsConfig(data=tmp_path / "data", indexes=tmp_path / "indexes")
+    test = expected_samples("demo/CDFv2", paths, 2, "uniform")
+    assert len(test.labels(by_frame=True)) == 2 * len(test.labels(by_frame=False)) > 0
+    assert list(tmp_path.iterdir()) == []
