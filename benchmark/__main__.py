@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmark.cli import guarded, setup_logging
 
 KINDS = (
-    "backbones", "detectors", "datasets", "protocols", "augmentations",
+    "backbones", "detectors", "datasets", "protocols", "augmentations", "maskings",
     "layouts", "face_finders", "face_parsers", "readers",
 )  # fmt: skip
 

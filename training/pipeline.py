@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from loguru import logger
 
@@ -19,10 +19,10 @@ from benchmark.build import create_detector
 from benchmark.config import Settings
 from benchmark.data.augmentation import build_augmentation
 from benchmark.data.cards import Word
-from benchmark.data.datasets import FaceDataset, check_overlap, origins, select_videos
+from benchmark.data.datasets import FaceDataset, Video, check_overlap, origins, select_videos
 from benchmark.data.readers import Listing, load_words
 from benchmark.data.transforms import EvalTransform
-from benchmark.errors import ConfigError
+from benchmark.errors import ConfigError, DataError
 from benchmark.evaluation import flat_metrics, metrics_of, video_classes, video_scores
 from benchmark.metrics_fas import equal_error_point, error_rates
 from benchmark.predictions import Predictions
@@ -33,6 +33,7 @@ from detectors.base import Detector
 from training.distributed import Processes
 from training.evaluate import score_dataset
 from training.inputs import InputFormat
+from training.statistics import measure_dataset
 from training.trainer import Validator
 
 
@@ -51,8 +52,16 @@ def build_detector(config: RunConfig, settings: Settings) -> Detector:
     return create_detector(config.detector.name, backbone, settings, **config.detector.options)
 
 
-def input_format(config: RunConfig, detector: Detector) -> InputFormat:
+def input_format(
+    config: RunConfig, detector: Detector, measure: Callable[[int], Normalization] | None = None
+) -> InputFormat:
     """Input size and normalisation of a run.
+
+    Args:
+        config: the run's settings.
+        detector: knows its size and what its weights were trained with.
+        measure: mean and std of the training images at a size, for ``data.normalize: dataset``; without it (in a
+            test) the weights know.
 
     Raises:
         ConfigError: ``data.image_size`` is not what the backbone was built for, or a broken ``data.normalize``.
@@ -63,13 +72,15 @@ def input_format(config: RunConfig, detector: Detector) -> InputFormat:
             f"data.image_size is {size} but the backbone was built for {detector.input_size}; "
             f"set backbone.img_size={size}."
         )
+    if config.data.normalize == "dataset" and measure is not None:
+        return InputFormat(size, *measure(size))
     mean, std = _normalization(config, detector)
     return InputFormat(size, mean, std)
 
 
 def _normalization(config: RunConfig, detector: Detector) -> Normalization:
     rule = config.data.normalize
-    if rule == "backbone":
+    if rule in ("backbone", "dataset"):
         if detector.normalization is None:
             raise ConfigError(
                 f"The weights do not say how their input was normalised: {STATISTICS_FILE} is not beside them. Put it "
@@ -83,11 +94,45 @@ def _normalization(config: RunConfig, detector: Detector) -> Normalization:
     return tuple(rule["mean"]), tuple(rule["std"])
 
 
-def training_set(config: RunConfig, detector: Detector, inputs: InputFormat, settings: Settings) -> FaceDataset:
-    """Training samples with augmentation."""
+class TrainingVideos(NamedTuple):
+    """Selected training videos, and facts about the indexes they come from (see ``datasets.origins``)."""
+
+    videos: list[Video]
+    origin: dict[str, Any]
+
+
+def training_videos(config: RunConfig, detector: Detector) -> TrainingVideos:
+    """Videos of the training words with their frames chosen; fakes left out for methods that learn from real faces.
+
+    Raises:
+        DataError: see ``load_words``; or there are only fakes.
+    """
     loaded = _load(config, config.data.train, "train")
     counts = config.data.frames
     videos = select_videos(loaded, counts.train, config.data.frame_select, counts.train_real)
+    if detector.learns_from == "real":
+        real = [video for video in videos if video.record.label == 0]
+        if not real:
+            raise DataError(f"{config.detector.name} learns from real faces, and {config.data.train} holds only fakes.")
+        if len(real) < len(videos):
+            left_out = len(videos) - len(real)
+            logger.info("{} fake videos left out: {} learns from real faces.", left_out, config.detector.name)
+        videos = real
+    return TrainingVideos(videos, origins(loaded))
+
+
+def measured_normalization(
+    config: RunConfig, chosen: TrainingVideos, size: int, group: Processes, cache: Path
+) -> Normalization:
+    """Mean and std of all training images at a size (see ``training.statistics``)."""
+    transform = EvalTransform(size, config.data.resize)
+    return measure_dataset(FaceDataset(chosen.videos, transform, origin=chosen.origin), config, group, cache)
+
+
+def training_set(
+    config: RunConfig, detector: Detector, inputs: InputFormat, settings: Settings, chosen: TrainingVideos
+) -> FaceDataset:
+    """Training samples with augmentation."""
     augmentation = build_augmentation(
         config.augmentation.name,
         inputs.size,
@@ -96,13 +141,13 @@ def training_set(config: RunConfig, detector: Detector, inputs: InputFormat, set
         **config.augmentation.options,
     )
     return FaceDataset(
-        videos,
+        chosen.videos,
         _transform(config, inputs),
         augmentation=augmentation,
         needs=detector.needs,
         clip=_clip(config, detector),
         seed=config.trainer.seed,
-        origin=origins(loaded),
+        origin=chosen.origin,
     )
 
 

@@ -33,6 +33,7 @@ from benchmark.errors import DataError
 from benchmark.schema import ClipConfig, FrameCount
 
 _PROBED = 8  # videos of a dataset and class in which frames and parts are looked for before a run
+PARSER_CLASSES = 11  # LaPa: background, skin, brows, eyes, nose, lips, inner mouth, hair
 PARTS = {"parsing": ("parsing", ".png"), "mask": ("masks", ".png"), "landmarks": ("landmarks", ".npy")}
 
 
@@ -180,11 +181,13 @@ class FaceDataset(Dataset[dict[str, Any]]):
         return self.videos[self._owner[index]].dataset
 
     def groups(self, by: str) -> np.ndarray | None:
-        """Group of every sample for balanced sampling: by ``class`` (label), ``manipulation``, or None for natural."""
+        """Group of every sample for sampling balanced by ``class``, ``manipulation`` or ``dataset``; None: natural."""
         if by == "class":
             return self.labels
         if by == "manipulation":
             return np.array([self.videos[i].record.cls for i in self._owner])
+        if by == "dataset":
+            return np.array([self.videos[i].dataset for i in self._owner])
         return None
 
     def domain_groups(self) -> np.ndarray:
@@ -328,7 +331,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
         raw = RawSample([decode_image(source.read(key), key) for key in keys], label)
         if "parsing" in self.parts:
             names = [part_key(key, "parsing") for key in keys]
-            raw.parsing = [decode_map(source.read(name), name) for name in names]
+            raw.parsing = [_parsing_map(source.read(name), name) for name in names]
         if "landmarks" in self.parts:
             names = [part_key(key, "landmarks") for key in keys]
             raw.landmarks = [decode_landmarks(source.read(name), name) for name in names]
@@ -340,6 +343,15 @@ class FaceDataset(Dataset[dict[str, Any]]):
                 for name, shape in zip(names, shapes, strict=True)
             ]
         return raw
+
+
+def _parsing_map(data: bytes, name: str) -> np.ndarray:
+    ids = decode_map(data, name)
+    if ids.max() >= PARSER_CLASSES:
+        raise DataError(
+            f"'{name}': class ids go up to {ids.max()}; parsing maps hold LaPa ids 0 to {PARSER_CLASSES - 1}."
+        )
+    return ids
 
 
 def part_key(key: str, part: str) -> str:
