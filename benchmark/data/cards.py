@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmark.config import CONFIG_DIR, PluginSpec, Section, Settings
 from benchmark.data.index import LEVELS
+from benchmark.data.source import PARSED_FACES
 from benchmark.errors import DataError, closest
 
 
@@ -190,6 +191,8 @@ def _card_from_path(text: str) -> DatasetCard | None:
     if path.suffix in {".txt", ".csv"} and path.is_file():
         delimiter = "," if path.suffix == ".csv" else " "
         return DatasetCard(name=path.stem, reader=PluginSpec(name="list", files=str(path), delimiter=delimiter))
+    if all((path / folder).is_dir() for folder in PARSED_FACES.values()):
+        return DatasetCard(name=path.name, reader=PluginSpec(name="parsed_faces", root=str(path)))
     if path.is_dir() and any(path.iterdir()):
         return DatasetCard(name=path.name, reader=PluginSpec(name="folder", root=str(path)))
     return None

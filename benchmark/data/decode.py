@@ -27,6 +27,7 @@ from benchmark.errors import DataError
 _RGB = cv2.IMREAD_COLOR_RGB  # converts while decoding and applies EXIF orientation
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
+_NPY = b"\x93NUMPY"
 _PNG_END = b"IEND\xae\x42\x60\x82"
 _PNG_COLOUR_TYPE, _PNG_PALETTE = 25, 3
 _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
@@ -82,7 +83,8 @@ def decode_map(data: bytes, key: str) -> np.ndarray:
     """A map of class ids (parsing map): one channel, values exactly as written.
 
     Args:
-        data: the bytes of a PNG file: one channel, a palette (its indices are the ids), or three equal channels.
+        data: the bytes of a PNG file: one channel, a palette (its indices are the ids), or three equal channels; or
+            of a NumPy file of whole numbers, (H, W) or (1, H, W) (FSFM's maps).
         key: name of the entry, for the error message.
 
     Returns:
@@ -92,6 +94,8 @@ def decode_map(data: bytes, key: str) -> np.ndarray:
         DataError: as for images; or not a PNG (ids do not survive lossy coding); or channels that differ; or ids
             above 255.
     """
+    if data.startswith(_NPY):
+        return _decode_npy_map(data, key)
     kind = _complete_kind(data, key)
     if kind != "PNG":
         raise DataError(f"'{key}': class maps must be PNG, found {kind}; lossy coding changes class ids.")
@@ -105,6 +109,21 @@ def decode_map(data: bytes, key: str) -> np.ndarray:
     if pixels.max() > 255:
         raise DataError(f"'{key}': class ids go up to {pixels.max()}; at most 255 is allowed.")
     return np.ascontiguousarray(pixels, np.uint8)
+
+
+def _decode_npy_map(data: bytes, key: str) -> np.ndarray:
+    try:
+        ids = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(f"'{key}': not a readable NumPy file ({error}).") from error
+    if ids.ndim == 3 and ids.shape[0] == 1:
+        ids = ids[0]
+    if ids.ndim != 2 or ids.dtype.kind not in "iu" or ids.size == 0 or ids.min() < 0 or ids.max() > 255:
+        raise DataError(
+            f"'{key}': expected one map of class ids, (H, W) or (1, H, W), found {ids.dtype} {ids.shape} from "
+            f"{ids.min(initial=0)} to {ids.max(initial=0)}."
+        )
+    return ids.astype(np.uint8)
 
 
 def _complete_kind(data: bytes, key: str) -> str:

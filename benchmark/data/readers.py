@@ -15,7 +15,7 @@ from loguru import logger
 from benchmark.config import CONFIG_DIR, checked_options
 from benchmark.data.cards import DatasetCard, Word, parse_word
 from benchmark.data.index import LEVELS, SPLITS, Index, VideoRecord, frame_order, label_of, read_index
-from benchmark.data.source import ByteSource
+from benchmark.data.source import ByteSource, ParsedFacesSource
 from benchmark.errors import DataError
 from benchmark.registry import DATASETS
 from benchmark.schema import PathsConfig
@@ -221,6 +221,29 @@ def read_class_folders(
             records += group_by_video(word.card.name, split, rows)
     digest = hashlib.sha256("\n".join(key for record in records for key in record.frames).encode())
     return Listing(tuple(records), ByteSource([base]), digest.hexdigest(), {"folder": str(base)})
+
+
+@DATASETS.register("parsed_faces")
+def read_parsed_faces(word: Word, paths: PathsConfig, labels: Mapping[str, int], *, root: str) -> Listing:
+    """FSFM's pre-training folders ``images/A.png`` with ``parsing_maps/A.npy``: unlabelled real faces to train on.
+
+    Args:
+        root: the folder that holds both.
+    """
+    base = Path(root)
+    if not (base / "images").is_dir():
+        raise DataError(f"{word.card.name}: no folder at {base / 'images'}.")
+    files = sorted(path.name for path in (base / "images").iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    videos: dict[str, list[str]] = {}
+    for file in files:  # millions of still images become one record, frames of videos one each
+        videos.setdefault(video_name(file) if "_frame_" in file else base.name, []).append(f"frames/{file}")
+    cls = f"{word.card.name}_real"
+    records = tuple(
+        VideoRecord(word.card.name, cls, 0, "train", None, video, tuple(sorted(keys, key=frame_order)))
+        for video, keys in videos.items()
+    )
+    digest = hashlib.sha256("\n".join(files).encode())
+    return Listing(records, ParsedFacesSource(base), digest.hexdigest(), {"folder": str(base)})
 
 
 def _folder_label(folder: Path, meaning: Mapping[str, int]) -> int:

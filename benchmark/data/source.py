@@ -12,6 +12,10 @@ _STORE_PLACES = ("{folder}_lmdb", "lmdb/{folder}_lmdb")
 _FILE_PLACES = ("", "rgb", "datasets/rgb", "datasets")
 
 
+PARSED_FACES = {"frames": "images", "parsing": "parsing_maps"}
+"""Folders of FSFM's pre-training data by the first component of our keys."""
+
+
 class ByteSource:
     """Reads values by canonical key (``FaceForensics++/.../000.png``).
 
@@ -74,3 +78,31 @@ class ByteSource:
             f"No store or folder holds '{folder}' (looked for {looked}, ...). "
             "Set paths.data=FOLDER, or make it: python -m benchmark prepare DATASET --root ..."
         )
+
+
+class ParsedFacesSource(ByteSource):
+    """FSFM's pre-training folders under our keys: ``frames/A.png`` and ``parsing/A.png`` (stored as ``A.npy``).
+
+    Args:
+        root: folder with ``images`` and ``parsing_maps``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__([root])
+
+    def read(self, key: str) -> bytes:
+        """See ``ByteSource.read``."""
+        path = self._path(key)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise DataError(f"Cannot read {path}: {error.strerror or error}.") from None
+
+    def has(self, key: str) -> bool:
+        """See ``ByteSource.has``."""
+        return self._path(key).is_file()
+
+    def _path(self, key: str) -> Path:
+        kind, _, name = key.partition("/")
+        path = self.roots[0] / PARSED_FACES[kind] / name
+        return path.with_suffix(".npy") if kind == "parsing" else path
