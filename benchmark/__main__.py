@@ -46,6 +46,14 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the metrics to a file")
     evaluate.set_defaults(run=_evaluate)
 
+    from benchmark.masking_verb import add_arguments as add_masking_arguments
+
+    masking = verbs.add_parser(
+        "masking", help="compare the masking strategies of pre-training on your own face pictures"
+    )
+    add_masking_arguments(masking)
+    masking.set_defaults(run=_masking)
+
     demo = verbs.add_parser("demo", help="build the demo worlds, train on one, test on all; minutes on a CPU")
     demo.add_argument("--detector", default="configs/demo.yaml", metavar="YAML", help="configuration to run")
     demo.add_argument("--world-only", action="store_true", help="build the worlds, do not train")
@@ -94,6 +102,13 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     setup_logging()
     return evaluate_files(options.predictions, options.json)
+
+
+def _masking(options: argparse.Namespace) -> int:
+    from benchmark.masking_verb import run
+
+    setup_logging()
+    return run(options)
 
 
 def _demo(options: argparse.Namespace) -> int:
