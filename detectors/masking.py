@@ -30,6 +30,7 @@ _BOUNDARIES = 4
 _COVERED = len(REGION_NAMES)  # number of the group made of the covered region
 _LARGEST_CORRECTION = 8  # eight roundings of at most 0.5 can miss a whole budget by 4
 _NOISE_BITS = 27
+_CPU_SHARE = 64  # maps at a time, so that they stay in the processor's cache
 # Streams of random numbers of one sample.
 _REGION, _SUBSET, _CORRECTION, _ORDER = range(4)
 _FASKING_PARTS = ((2, 4), (3, 5), (6,), (7, 8, 9), (10,))  # MARLIN's component groups
@@ -126,6 +127,8 @@ def patch_parts(parsing: torch.Tensor, patch_size: int) -> torch.Tensor:
     height, width = parsing.shape[1:]
     if height % patch_size or width % patch_size:
         raise ValueError(f"Parsing maps of {height} x {width} do not divide into patches of {patch_size}.")
+    if parsing.device.type == "cpu" and len(parsing) > _CPU_SHARE:
+        return torch.cat([patch_parts(share, patch_size) for share in parsing.split(_CPU_SHARE)])
     # Two planes of 8 bits: bytes are shifted and combined many at a time, unlike 16-bit fields or one-hot maps.
     parsing = parsing.contiguous()
     low = _patch_bits(parsing, patch_size)

@@ -18,7 +18,7 @@ from preprocessing.parsers.base import FaceParser, FrameName
 from preprocessing.parsers.landmark_polygons import draw_map
 
 # x and y in parts of the side, iBUG order: the mean face of the demo worlds, made wider, and longer below the nose.
-_TYPICAL_FACE = np.array([
+TYPICAL_FACE = np.array([
     # jaw
     (0.161, 0.399), (0.167, 0.489), (0.184, 0.584), (0.212, 0.680), (0.251, 0.763), (0.299, 0.833), (0.355, 0.886),
     (0.420, 0.919), (0.500, 0.930), (0.580, 0.919), (0.645, 0.886), (0.701, 0.833), (0.749, 0.763), (0.788, 0.680),
@@ -57,7 +57,7 @@ class TypicalFace(FaceParser):
     def parse(self, image: np.ndarray, landmarks: np.ndarray | None, name: FrameName) -> np.ndarray | None:
         """See ``FaceParser.parse``."""
         height, width = image.shape[:2]
-        return draw_map(_TYPICAL_FACE * (width, height), height, width, has_hair=bool(self.hair))
+        return draw_map(TYPICAL_FACE * (width, height), height, width, has_hair=bool(self.hair))
 
     def settings(self) -> Mapping[str, Any]:
         """Whether hair is drawn, and that nothing is seen."""
