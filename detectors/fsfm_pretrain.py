@@ -96,6 +96,7 @@ class FSFMPretrain(Detector):
         self.compare = contrastive_loss(config.contrast, config.contrast_samples, config.contrast_gather)
         self.target = TargetNetwork(copy.deepcopy(backbone), config.networks)
         self.online = OnlineNetwork(backbone, config.networks)
+        self._pairs: tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]] | None = None
         self._start(keep_encoder=backbone.loaded_from is not None)
 
     def _start(self, *, keep_encoder: bool) -> None:
@@ -172,10 +173,12 @@ class FSFMPretrain(Detector):
     def _move_target(self, step: int, total: int) -> None:
         if self.config.target_update != "ema" or not self.config.contrast_weight:
             return
-        online = dict(self.online.named_parameters())
-        targets = dict(self.target.named_parameters())
+        if self._pairs is None:
+            online = dict(self.online.named_parameters())
+            named = dict(self.target.named_parameters())
+            self._pairs = list(named.values()), [online[name] for name in named]
         weight = 1.0 - target_momentum(step, total, self.config.target_momentum)
-        torch._foreach_lerp_(list(targets.values()), [online[name].detach() for name in targets], weight)
+        torch._foreach_lerp_(*self._pairs, weight)
 
     def parameter_groups(self, settings: OptimizerConfig) -> list[ParameterGroup]:
         """Without, then with weight decay: the order of the published optimiser states."""

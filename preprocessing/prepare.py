@@ -304,7 +304,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     crops.add_argument("--legacy-bgr", action="store_true", help="five_point: second search as DeepfakeBench did it")
     parts = parser.add_argument_group("what is stored besides")
     parts.add_argument("--landmarks", nargs="?", const="auto", metavar="FILE", help="landmarks by this dlib model")
-    parts.add_argument("--parse", metavar="NAME", help="parsing maps: facer, landmarks or import")
+    parts.add_argument("--parse", metavar="NAME", help="parsing maps: facer, landmarks, template, import")
     parts.add_argument("--parse-option", action="append", default=[], metavar="KEY=VALUE", help="e.g. folder=maps")
     parts.add_argument("--no-masks", action="store_true", help="leave the dataset's manipulation masks out")
     parser.add_argument("--store", default="lmdb", choices=("lmdb", "folder"), help="one file, or a file per image")
