@@ -96,7 +96,7 @@ class FSFMPretrain(Detector):
         self.compare = contrastive_loss(config.contrast, config.contrast_samples, config.contrast_gather)
         self.target = TargetNetwork(copy.deepcopy(backbone), config.networks)
         self.online = OnlineNetwork(backbone, config.networks)
-        self._pairs: tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]] | None = None
+        self._pairs: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
         self._start(keep_encoder=backbone.loaded_from is not None)
 
     def _start(self, *, keep_encoder: bool) -> None:

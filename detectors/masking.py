@@ -10,7 +10,6 @@ B images, L patches in row-major order, C = 11 parser classes, G groups of patch
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
@@ -177,19 +176,28 @@ def random_bits(seeds: torch.Tensor, count: int, stream: int, bits: int = _NOISE
 # --------------------------------------------------------------------------------------------- groups and quotas
 
 
-@functools.lru_cache(maxsize=16)
-def _tables(device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each of the 2048 bit fields: its groups as 8 bits, and the first of them in visiting order (int64)."""
-    fields = torch.arange(1 << CLASSES)
+def group_codes(parts: torch.Tensor) -> torch.Tensor:
+    """Groups of every patch as 8 bits, bit j for group j of ``REGION_NAMES``.
+
+    Args:
+        parts: (B, L) int16, see ``patch_parts``.
+
+    Returns:
+        (B, L) int64.
+    """
+    fields = parts.long()
     codes = torch.zeros_like(fields)
     for number, classes in enumerate(_CLASS_GROUPS):
-        wanted = sum(1 << label for label in classes)
-        codes |= ((fields & wanted) != 0).long() << number
-    is_boundary = ((fields & (1 << 10 | 1)) != 0) & ((fields & 2) != 0)
-    codes |= is_boundary.long() << _BOUNDARIES
-    lowest = codes & -codes
-    first = torch.where(codes > 0, lowest.clamp(min=1).log2().long(), len(REGION_NAMES) - 1)
-    return codes.to(device), first.to(device)
+        for label in classes:
+            codes |= ((fields >> label) & 1) << number
+    hair_or_background, skin = (fields >> 10) | fields, fields >> 1
+    return codes | ((hair_or_background & skin & 1) << _BOUNDARIES)
+
+
+def _first_group(codes: torch.Tensor) -> torch.Tensor:
+    """Lowest group of every patch; background for a code without any."""
+    lowest = torch.where(codes > 0, codes & -codes, 1 << (len(REGION_NAMES) - 1))
+    return lowest.float().log2().round().long()
 
 
 def region_patches(parts: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
@@ -202,7 +210,10 @@ def region_patches(parts: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, L) bool.
     """
-    codes = _tables(str(parts.device))[0][parts.long()]
+    return _region_patches(group_codes(parts), regions)
+
+
+def _region_patches(codes: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
     return ((codes >> regions.clamp(min=0)[:, None]) & 1).bool() & (regions >= 0)[:, None]
 
 
@@ -214,8 +225,9 @@ def plan_regions(parts: torch.Tensor, regions: torch.Tensor, count: int) -> Plan
         regions: (B,) int64, the region to cover; negative covers nothing (FRP).
         count: patches to hide per image.
     """
-    covered = region_patches(parts, regions)
-    groups = torch.where(covered, _COVERED, _tables(str(parts.device))[1][parts.long()])
+    codes = group_codes(parts)
+    covered = _region_patches(codes, regions)
+    groups = torch.where(covered, _COVERED, _first_group(codes))
     sizes = _sizes(groups, _COVERED + 1)
     inside = sizes[:, _COVERED]
     outside = count - inside
@@ -321,7 +333,7 @@ class _CoveringMasking(Masking):
         rows = seeds if self.region_draw == "per_image" else seeds[:1]
         lots = random_bits(rows, COVERABLE, _REGION)
         if self.skip_absent:
-            codes = _tables(str(parts.device))[0][parts.long()]
+            codes = group_codes(parts)
             shown = ((codes[..., None] >> torch.arange(COVERABLE, device=parts.device)) & 1).bool().any(1)
             lots = torch.where(shown if self.region_draw == "per_image" else shown.any(0), lots, -1)
         return lots.argmax(1).expand_as(seeds)
