@@ -106,7 +106,7 @@ def build_masking(name: str, **options: object) -> Masking:
     from benchmark.config import checked_options
 
     maker = MASKINGS.get(name)
-    masking: Masking = maker(**checked_options(maker, options, prefix=f"masking {name}"))
+    masking: Masking = maker(**checked_options(maker, options, prefix="masking"))
     return masking
 
 

@@ -346,6 +346,15 @@ def _takes_size(backbone: str) -> bool:
     return "img_size" in target or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in target.values())
 
 
+def _selection(config: RunConfig) -> str:
+    select = config.evaluation.select
+    if select.metric == "train_loss":
+        return "selection: lowest mean training loss of an epoch after the first"
+    if select.metric == "last":
+        return "selection: the final weights"
+    return f"selection: {select.metric} ({select.level}) on the val split of {', '.join(validation_words(config))}"
+
+
 def describe(config: RunConfig, detector: Detector, train: FaceDataset, others: dict[str, FaceDataset]) -> str:
     """The plan of a run as text, for ``--dry-run``: data, class balance, parameter groups, steps."""
     lines = ["data"]
@@ -369,9 +378,8 @@ def describe(config: RunConfig, detector: Detector, train: FaceDataset, others: 
     plan = detector.batch_plan(train, batch, config.trainer.seed)
     per_epoch = plan.steps_per_epoch if plan else len(train) // batch
     steps = config.schedule.steps or per_epoch * (config.schedule.epochs or 0)
-    select = config.evaluation.select
     lines += [
         f"plan: {steps} steps of {batch} samples ({per_epoch} per epoch), precision {config.trainer.precision}",
-        f"selection: {select.metric} ({select.level}) on the val split of {', '.join(validation_words(config))}",
+        _selection(config),
     ]
     return "\n".join(lines)

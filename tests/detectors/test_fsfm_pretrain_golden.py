@@ -358,6 +358,32 @@ def test_pixel_errors_by_hand():
     close(patch_errors(predicted, images, 4, norm_pix=False)[1, 2], (predicted[1, 2] - patch).square().mean())
 
 
+def test_mixed_precision_is_finite_and_close():
+    torch.manual_seed(2)
+    tiny = {
+        "name": "fsfm_vit_tiny_patch16",
+        "img_size": 32,
+        "patch_size": 8,
+        "embed_dim": 48,
+        "depth": 2,
+        "num_heads": 4,
+    }
+    detector = create_detector("fsfm_pretrain", tiny).train()
+    batch = {
+        "image": torch.randn(4, 3, 32, 32),
+        "parsing": torch.randint(0, 11, (4, 32, 32), dtype=torch.uint8),
+        "seed": torch.arange(4),
+    }
+    full = detector.training_step(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = detector.training_step(batch)
+    mixed["loss"].backward()
+    assert all(value.dtype == torch.float32 for value in mixed.values())
+    for name in ("rec_all", "rec_sfr", "cl"):
+        torch.testing.assert_close(mixed[name], full[name], atol=0.02, rtol=0.02)
+    assert all(torch.isfinite(p.grad).all() for p in detector.online.parameters() if p.requires_grad)
+
+
 def test_an_empty_region_costs_nothing():
     errors = torch.rand(3, 4, requires_grad=True)
     loss = masked_mean(errors, torch.zeros(3, 4, dtype=torch.bool))

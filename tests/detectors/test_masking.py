@@ -300,7 +300,7 @@ def test_messages():
         build_masking("crfr_p", region="skin")
     with pytest.raises(RegistryError, match=r"No masking named 'crfrp'\. Closest: crfr_p"):
         build_masking("crfrp")
-    with pytest.raises(ConfigError, match=r"region_drw is not a known key\. Did you mean"):
+    with pytest.raises(ConfigError, match=r"masking\.region_drw is not a known key\. Did you mean"):
         build_masking("crfr_p", region_drw="per_image")
     with pytest.raises(ValueError, match="do not divide into patches of 16"):
         patch_parts(torch.zeros(1, 60, 64, dtype=torch.uint8), 16)
