@@ -165,12 +165,16 @@ def random_bits(seeds: torch.Tensor, count: int, stream: int, bits: int = _NOISE
     Returns:
         (B, count) int64.
     """
-    counter = torch.arange(1, count + 1, device=seeds.device) + (stream << 32)
-    state = seeds[:, None] + counter * -0x61C8864680B583EB  # the golden ratio of splitmix64, as a signed number
+    counter = torch.arange(count, device=seeds.device) + (stream << 32)
+    start = _mix(seeds)[:, None]  # neighbouring seeds must not run through the same numbers
+    return (_mix((start + counter) * -0x61C8864680B583EB) >> (64 - bits)) & ((1 << bits) - 1)
+
+
+def _mix(state: torch.Tensor) -> torch.Tensor:
+    """The output function of splitmix64; constants and shifts as signed numbers."""
     state = (state ^ ((state >> 30) & (1 << 34) - 1)) * -0x40A7B892E31B1A47
     state = (state ^ ((state >> 27) & (1 << 37) - 1)) * -0x6B2FB644ECCEEE15
-    state = state ^ ((state >> 31) & (1 << 33) - 1)
-    return (state >> (64 - bits)) & ((1 << bits) - 1)
+    return state ^ ((state >> 31) & (1 << 33) - 1)
 
 
 # --------------------------------------------------------------------------------------------- groups and quotas

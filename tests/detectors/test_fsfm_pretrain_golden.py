@@ -17,7 +17,7 @@ from benchmark.build import create_backbone
 from benchmark.schema import OptimizerConfig, ScheduleConfig
 from detectors.contrastive import byol, info_nce, moco_v3, simclr, simsiam
 from detectors.fsfm_pretrain import masked_mean, patch_errors, target_momentum, visible_patches
-from detectors.masking import Masks
+from detectors.masking import Masks, build_masking
 from training.optimizer import build_optimizer, set_learning_rate
 from training.schedule import learning_rate
 from training.statistics import PixelSums
@@ -358,22 +358,37 @@ def test_pixel_errors_by_hand():
     close(patch_errors(predicted, images, 4, norm_pix=False)[1, 2], (predicted[1, 2] - patch).square().mean())
 
 
-def test_mixed_precision_is_finite_and_close():
+TINY = {"name": "fsfm_vit_tiny_patch16", "img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 4}
+
+
+def tiny_detector_and_batch():
     torch.manual_seed(2)
-    tiny = {
-        "name": "fsfm_vit_tiny_patch16",
-        "img_size": 32,
-        "patch_size": 8,
-        "embed_dim": 48,
-        "depth": 2,
-        "num_heads": 4,
-    }
-    detector = create_detector("fsfm_pretrain", tiny).train()
     batch = {
         "image": torch.randn(4, 3, 32, 32),
         "parsing": torch.randint(0, 11, (4, 32, 32), dtype=torch.uint8),
         "seed": torch.arange(4),
+        "video": list("abcd"),
     }
+    return create_detector("fsfm_pretrain", TINY).train(), batch
+
+
+@pytest.mark.parametrize("name", ["crfr_p", "crfr_r", "frp", "fasking_i", "random"])
+def test_the_step_is_one_graph_for_every_strategy(name):
+    """No graph break (it would cost a synchronisation on a GPU), masks included, whatever the batch's strings are."""
+    from torch._dynamo.testing import CompileCounter
+
+    detector, batch = tiny_detector_and_batch()
+    detector.masking = build_masking(name)
+    counter = CompileCounter()
+    compiled = torch.compile(detector.training_step, backend=counter, fullgraph=True)
+    for shift in (0, 100):
+        changed = {**batch, "seed": batch["seed"] + shift, "video": [f"{shift}{video}" for video in "abcd"]}
+        torch.testing.assert_close(compiled(changed)["loss"], detector.training_step(changed)["loss"])
+    assert counter.frame_count == 1
+
+
+def test_mixed_precision_is_finite_and_close():
+    detector, batch = tiny_detector_and_batch()
     full = detector.training_step(batch)
     with torch.autocast("cpu", torch.bfloat16):
         mixed = detector.training_step(batch)
