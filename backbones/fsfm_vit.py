@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 from typing_extensions import TypedDict, Unpack
 
 from backbones.base import IMAGENET, Backbone, Features, Normalization
+from backbones.fsfm_checkpoints import network
 from backbones.weights import (
     STATISTICS_FILE,
     PublishedWeights,
@@ -96,6 +98,9 @@ class FSFMViT(VisionTransformer, Backbone):
         num_classes: outputs of a head inside the backbone, as in published fine-tuned files; 0 = no head.
         weights: file, run folder, hub reference or published name; see ``load_pretrained``.
 
+    Attributes:
+        loaded_from: the file its weights came from, or None for a random start.
+
     State-dict keys are those of the published checkpoints.
     """
 
@@ -142,6 +147,7 @@ class FSFMViT(VisionTransformer, Backbone):
         self.num_heads = num_heads
         self.pools_prefix = global_pool == "token"
         self.normalization: Normalization | None = IMAGENET
+        self.loaded_from: Path | None = None
         self._initialise()
         if weights is not None:
             self.load_pretrained(weights)
@@ -199,11 +205,19 @@ class FSFMViT(VisionTransformer, Backbone):
             )
         path = resolve_weights(reference, PUBLISHED)
         content = read_checkpoint(path)
+        stored_heads = content.get("metadata", {}).get("num_heads")
+        if stored_heads is not None and int(stored_heads) != self.num_heads:
+            raise CheckpointError(f"{path}: trained with {stored_heads} attention heads; set num_heads={stored_heads}.")
         self.load_encoder(state_dict_of(content, path), str(path))
         self.normalization = stored_normalization(content, path)
+        self.loaded_from = path
 
     def load_encoder(self, state: Mapping[str, torch.Tensor], origin: str = "state dict") -> None:
-        """Load encoder tensors by their published names (see ``load_pretrained``)."""
+        """Load encoder tensors by their published names (see ``load_pretrained``).
+
+        Of a run that holds an online and a target network, the online one's are taken.
+        """
+        state = network(state, "online") or state
         tensors = {key.removeprefix("backbone."): value for key, value in state.items()}
         own = self.state_dict()
         dropped: tuple[str, ...] = PRETRAINING_ONLY

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmark.cli import guarded, setup_logging, split_overrides
 
 KINDS = (
-    "backbones", "detectors", "datasets", "protocols", "augmentations",
+    "backbones", "detectors", "datasets", "protocols", "augmentations", "maskings",
     "layouts", "face_finders", "face_parsers", "readers",
 )  # fmt: skip
 
@@ -82,6 +82,13 @@ def build_parser() -> argparse.ArgumentParser:
     detect = verbs.add_parser("detect", help="score the faces in your own videos and pictures with trained weights")
     add_detect_arguments(detect)
     detect.set_defaults(run=_detect)
+    from benchmark.masking_verb import add_arguments as add_masking_arguments
+
+    masking = verbs.add_parser(
+        "masking", help="compare the masking strategies of pre-training on your own face pictures"
+    )
+    add_masking_arguments(masking)
+    masking.set_defaults(run=_masking)
 
     demo = verbs.add_parser("demo", help="build the demo worlds, train on one, test on all; minutes on a CPU")
     demo.add_argument("--detector", default="configs/demo.yaml", metavar="YAML", help="configuration to run")
@@ -206,6 +213,13 @@ def _summary(options: argparse.Namespace) -> int:
 def _detect(options: argparse.Namespace) -> int:
     from training.detect import run
 
+    return run(options)
+
+
+def _masking(options: argparse.Namespace) -> int:
+    from benchmark.masking_verb import run
+
+    setup_logging()
     return run(options)
 
 

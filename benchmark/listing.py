@@ -19,6 +19,7 @@ from benchmark.registry import (
     FACE_FINDERS,
     FACE_PARSERS,
     LAYOUTS,
+    MASKINGS,
     Registry,
 )
 
@@ -26,6 +27,7 @@ REGISTRIES: dict[str, Registry] = {
     "backbones": BACKBONES,
     "detectors": DETECTORS,
     "augmentations": AUGMENTATIONS,
+    "maskings": MASKINGS,
     "layouts": LAYOUTS,
     "face_finders": FACE_FINDERS,
     "face_parsers": FACE_PARSERS,

@@ -244,6 +244,7 @@ def _source_of(obj: Any) -> str:
 
 BACKBONES: Registry[Callable[..., Any]] = Registry("backbone", "BACKBONES", "backbones")
 DETECTORS: Registry[Any] = Registry("detector", "DETECTORS", "detectors")
+MASKINGS: Registry[Any] = Registry("masking", "MASKINGS", "detectors")
 DATASETS: Registry[Any] = Registry("dataset reader", "DATASETS", "benchmark.data")
 AUGMENTATIONS: Registry[Callable[..., Any]] = Registry("augmentation", "AUGMENTATIONS", "benchmark.data")
 LAYOUTS: Registry[Any] = Registry("layout", "LAYOUTS", "preprocessing")

@@ -66,17 +66,20 @@ class DataConfig(Section):
     """Library and filter of the resize in evaluation; part of the number."""
     eval_transform: Literal["direct", "center_crop"] = "direct"
     """direct: the whole crop to image_size; center_crop: the middle 87.5 %."""
-    normalize: Literal["backbone", "imagenet", "vggface2", "clip", "half", "none"] | dict[str, list[float]] = "backbone"
-    """Mean and std: the backbone's own, a named set, or {mean: [..], std: [..]}."""
+    normalize: (
+        Literal["backbone", "dataset", "imagenet", "vggface2", "clip", "half", "none"] | dict[str, list[float]]
+    ) = "backbone"
+    """Mean and std: the backbone's own, those of the training images (measured once), a named set, or
+    {mean: [..], std: [..]}."""
     frames: FrameCounts = FrameCounts()
     """Frames per video."""
     frame_select: Literal["uniform", "first"] = "uniform"
     """uniform: spread over the video; first: the earliest ones, as DeepfakeBench's loader does."""
     clip: ClipConfig | None = None
     """Cut clips instead of frames; set by detectors that need them."""
-    balance: Literal["natural", "class", "manipulation", "kind"] = "natural"
+    balance: Literal["natural", "class", "manipulation", "kind", "dataset"] = "natural"
     """natural: every sample once an epoch; class: as many real as fake draws; manipulation: equal per class string;
-    kind: equal per kind (real, deepfake, diffusion, spoof)."""
+    kind: equal per kind (real, deepfake, diffusion, spoof); dataset: equal per dataset word."""
     allow_overlap: bool = False
     """Permit the same videos in training and test."""
     on_error: Literal["fail", "skip"] = "fail"
@@ -163,9 +166,10 @@ class ScheduleConfig(Section):
 class SelectConfig(Section):
     """Which checkpoint is tested. Only validation data is looked at."""
 
-    metric: Literal["loss", "auc", "eer", "ap", "acc", "hter", "last"] = "auc"
+    metric: Literal["loss", "auc", "eer", "ap", "acc", "hter", "last", "train_loss"] = "auc"
     """Criterion on the validation set (loss = cross entropy over all samples, hter = at the set's own equal-error
-    point, always per video); last = the final weights."""
+    point, always per video); last = the final weights; train_loss = lowest mean training loss of an epoch after the
+    first (pre-training stages, which have no validation score)."""
     level: Level = "video"
     """Level of auc, eer, ap and acc."""
     rule: Literal["validation", "published"] = "validation"
@@ -192,6 +196,8 @@ class TrainerConfig(Section):
     """Validation interval; null = at the end of each epoch."""
     log_every_steps: int = Field(10, ge=1)
     """Interval of log lines; also when device values are read."""
+    picture_every_steps: int | None = Field(None, ge=1)
+    """Interval of pictures, for methods that draw any; null = at the end of each epoch."""
     compile: bool = False
     """torch.compile the training step."""
     sync_batchnorm: bool = False

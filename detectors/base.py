@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from pydantic import Field, field_validator
@@ -68,6 +68,20 @@ class Engine(Protocol):
         ...
 
 
+class ImportedTraining(NamedTuple):
+    """What continues a run besides the weights.
+
+    Attributes:
+        epochs: finished epochs.
+        optimizers: state dicts by name.
+        scaler: state dict of the gradient scaler, or None.
+    """
+
+    epochs: int
+    optimizers: dict[str, Mapping[str, Any]]
+    scaler: Mapping[str, Any] | None
+
+
 class DetectorConfig(Section):
     """Settings of a detector; each method adds its own."""
 
@@ -78,6 +92,7 @@ class Detector(nn.Module):
     Attributes:
         Config: the method's settings.
         needs: optional sample parts it asks for: parsing, mask, landmarks.
+        learns_from: ``real`` when fakes in the training data are to be left out.
         uses_clips: True when samples are clips (``batch["clip"]``), False for frames (``batch["image"]``).
         has_unused_parameters: some trainable parameters may get no gradient in a step (DDP must look for them).
         input_size: side of its square input in pixels.
@@ -87,7 +102,8 @@ class Detector(nn.Module):
     """
 
     Config: ClassVar[type[DetectorConfig]] = DetectorConfig
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: frozenset[str] = frozenset()
+    learns_from: ClassVar[Literal["all", "real"]] = "all"
     uses_clips: ClassVar[bool] = False
     has_unused_parameters: ClassVar[bool] = False
     input_size: int = 224
@@ -132,6 +148,7 @@ class Detector(nn.Module):
         """
         losses = self.accumulate_gradients(engine, micro_batches)
         engine.step()
+        self._finish_micro_batch(engine, len(micro_batches), len(micro_batches))
         return losses
 
     def accumulate_gradients(self, engine: Engine, micro_batches: Sequence[Batch]) -> Losses:
@@ -149,10 +166,27 @@ class Detector(nn.Module):
             for name, value in losses.items():
                 part = value.detach().float() / len(micro_batches)
                 sums[name] = sums[name] + part if name in sums else part
+            if number < len(micro_batches):
+                self._finish_micro_batch(engine, number, len(micro_batches))
         return sums
+
+    def _finish_micro_batch(self, engine: Engine, number: int, count: int) -> None:
+        self.after_micro_batch(engine.step_number * count + number - 1, engine.total_steps * count)
+
+    def after_micro_batch(self, micro_batch: int, total: int) -> None:
+        """Called after every micro-batch; after the last one of a step the weights are updated already.
+
+        Args:
+            micro_batch: number of this one in the whole run, from 0.
+            total: micro-batches of the whole run (of one process).
+        """
 
     def after_step(self, step: int, total_steps: int) -> None:
         """Called after every optimiser step (a momentum network is updated here)."""
+
+    def process_local_state(self) -> set[str]:
+        """Names of parameters and buffers that differ between processes on purpose; DDP leaves them alone."""
+        return set()
 
     def parameter_groups(self, settings: OptimizerConfig) -> list[ParameterGroup]:
         """Trainable parameters grouped by learning-rate factor (``lr_scale``) and weight decay."""
@@ -193,6 +227,14 @@ class Detector(nn.Module):
     def metadata(self) -> dict[str, str]:
         """Facts stored inside the weights file."""
         return {}
+
+    def import_training(self, reference: str) -> ImportedTraining:
+        """Load the weights of a training checkpoint that another program wrote, to continue its run here.
+
+        Raises:
+            CheckpointError: the method knows no such format, or the file does not fit.
+        """
+        raise CheckpointError(f"{type(self).__name__} cannot continue runs of other programs (asked for {reference}).")
 
     def load_weights(self, reference: str) -> Path:
         """Load weights of this detector, strictly, and the normalisation they were trained with.

@@ -337,7 +337,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--legacy-bgr", action="store_true", help="five_point: second search as DeepfakeBench did it")
     add = parser.add_argument_group("what is stored besides").add_argument
     add("--landmarks", nargs="?", const="auto", metavar="FILE", help="landmarks by this dlib model")
-    add("--parse", dest="parser", metavar="NAME", help="parsing maps: facer, landmarks or import")
+    add("--parse", dest="parser", metavar="NAME", help="parsing maps: facer, landmarks, template or import")
     add("--parse-option", dest="parse_options", action="append", metavar="KEY=VALUE", help="e.g. folder=maps")
     add("--no-masks", dest="masks", action="store_false", help="leave the dataset's manipulation masks out")
     add = parser.add_argument

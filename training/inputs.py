@@ -40,10 +40,10 @@ def to_device(
         memory_format: of 4-D images (``channels_last`` for CNNs).
     """
     moved: Batch = {
-        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) and key != "seed" else value
+        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
         for key, value in batch.items()
     }
-    erase, seeds = moved.pop("erase"), moved.pop("seed").tolist()
+    erase, seeds = moved.pop("erase"), batch["seed"].tolist()
     for key in ("image", "clip"):
         if key in moved:
             moved[key] = to_input(moved[key], inputs.mean, inputs.std, erase=erase, seeds=seeds)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from loguru import logger
+
+from benchmark.data.decode import encode_png
 
 SHOWN = ("loss", "frame_auc", "frame_eer", "video_auc", "video_eer")
 
@@ -55,6 +59,17 @@ class Journal:
         logger.info("validation  epoch {:.2f}  {}", epoch, parts)
         self._write("val", step, epoch, shown)
 
+    def pictures(self, step: int, pictures: Mapping[str, torch.Tensor]) -> None:
+        """Pictures (3, H, W) in [0, 1], to ``pictures/NAME-STEP.png`` and TensorBoard."""
+        if not self.active or not pictures:
+            return
+        folder = self.run / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, picture in pictures.items():
+            pixels = (picture * 255).round().byte().permute(1, 2, 0).numpy()
+            (folder / f"{name}-{step:08d}.png").write_bytes(encode_png(pixels))
+            self._open_board().add_image(name, pixels, step, dataformats="HWC")
+
     def close(self) -> None:
         """Flush TensorBoard."""
         if self._board is not None:
@@ -65,12 +80,15 @@ class Journal:
         record = {"kind": kind, "time": time.time(), "step": step, "epoch": round(epoch, 6), **values}
         with (self.run / "log.jsonl").open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(record) + "\n")
+        for name, value in values.items():
+            self._open_board().add_scalar(f"{kind}/{name}", value, step)
+
+    def _open_board(self) -> Any:
         if self._board is None:
             from tensorboardX import SummaryWriter
 
             self._board = SummaryWriter(str(self.run / "tensorboard"))
-        for name, value in values.items():
-            self._board.add_scalar(f"{kind}/{name}", value, step)
+        return self._board
 
 
 def duration(seconds: float) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from loguru import logger
 
@@ -19,12 +19,12 @@ from benchmark.build import create_detector
 from benchmark.config import Settings
 from benchmark.data.augmentation import build_augmentation
 from benchmark.data.cards import Word
-from benchmark.data.datasets import FaceDataset, check_overlap, corruptions_of, origins, select_videos
+from benchmark.data.datasets import FaceDataset, Video, check_overlap, corruptions_of, origins, select_videos
 from benchmark.data.holdout import Loaded, training_and_development
 from benchmark.data.readers import Listing, load_words
 from benchmark.data.store import file_hash
 from benchmark.data.transforms import EvalTransform
-from benchmark.errors import ConfigError
+from benchmark.errors import ConfigError, DataError
 from benchmark.evaluation import flat_metrics, metrics_of, summarise, video_scores
 from benchmark.metrics_classes import class_summary
 from benchmark.metrics_fas import equal_error_point, error_rates
@@ -45,6 +45,7 @@ from detectors.base import Detector
 from training.distributed import Processes
 from training.evaluate import score_dataset
 from training.inputs import InputFormat
+from training.statistics import measure_dataset
 from training.trainer import Validator
 
 
@@ -63,8 +64,16 @@ def build_detector(config: RunConfig, settings: Settings) -> Detector:
     return create_detector(config.detector.name, backbone, settings, **config.detector.options)
 
 
-def input_format(config: RunConfig, detector: Detector) -> InputFormat:
+def input_format(
+    config: RunConfig, detector: Detector, measure: Callable[[int], Normalization] | None = None
+) -> InputFormat:
     """Input size and normalisation of a run.
+
+    Args:
+        config: the run's settings.
+        detector: knows its size and what its weights were trained with.
+        measure: mean and std of the training images at a size, for ``data.normalize: dataset``; without it (in a
+            test) the weights know.
 
     Raises:
         ConfigError: ``data.image_size`` is not what the backbone was built for, or a broken ``data.normalize``.
@@ -75,13 +84,15 @@ def input_format(config: RunConfig, detector: Detector) -> InputFormat:
             f"data.image_size is {size} but the backbone was built for {detector.input_size}; "
             f"set backbone.img_size={size}."
         )
+    if config.data.normalize == "dataset" and measure is not None:
+        return InputFormat(size, *measure(size))
     mean, std = _normalization(config, detector)
     return InputFormat(size, mean, std)
 
 
 def _normalization(config: RunConfig, detector: Detector) -> Normalization:
     rule = config.data.normalize
-    if rule == "backbone":
+    if rule in ("backbone", "dataset"):
         if detector.normalization is None:
             raise ConfigError(
                 f"The weights do not say how their input was normalised: {STATISTICS_FILE} is not beside them. Put it "
@@ -95,13 +106,47 @@ def _normalization(config: RunConfig, detector: Detector) -> Normalization:
     return tuple(rule["mean"]), tuple(rule["std"])
 
 
-def training_set(config: RunConfig, detector: Detector, inputs: InputFormat, settings: Settings) -> FaceDataset:
-    """Training samples with augmentation."""
+class TrainingVideos(NamedTuple):
+    """Selected training videos, and facts about the indexes they come from (see ``datasets.origins``)."""
+
+    videos: list[Video]
+    origin: dict[str, Any]
+
+
+def training_videos(config: RunConfig, detector: Detector) -> TrainingVideos:
+    """Videos of the training words with their frames chosen; fakes left out for methods that learn from real faces.
+
+    Raises:
+        DataError: see ``load_words``; or there are only fakes.
+    """
     loaded = _load(config, config.data.train, "train") if not holds_out(config, detector) else _divide(config)[0]
     if corruptions_of(loaded):
         raise ConfigError(f"Corruptions ({', '.join(corruptions_of(loaded))}) are for evaluation; train without '~'.")
     counts = config.data.frames
     videos = select_videos(loaded, counts.train, config.data.frame_select, counts.train_real)
+    if detector.learns_from == "real":
+        real = [video for video in videos if video.record.label == 0]
+        if not real:
+            raise DataError(f"{config.detector.name} learns from real faces, and {config.data.train} holds only fakes.")
+        if len(real) < len(videos):
+            left_out = len(videos) - len(real)
+            logger.info("{} fake videos left out: {} learns from real faces.", left_out, config.detector.name)
+        videos = real
+    return TrainingVideos(videos, origins(loaded))
+
+
+def measured_normalization(
+    config: RunConfig, chosen: TrainingVideos, size: int, group: Processes, cache: Path
+) -> Normalization:
+    """Mean and std of all training images at a size (see ``training.statistics``)."""
+    transform = EvalTransform(size, config.data.resize)
+    return measure_dataset(FaceDataset(chosen.videos, transform, origin=chosen.origin), config, group, cache)
+
+
+def training_set(
+    config: RunConfig, detector: Detector, inputs: InputFormat, settings: Settings, chosen: TrainingVideos
+) -> FaceDataset:
+    """Training samples with augmentation."""
     augmentation = build_augmentation(
         config.augmentation.name,
         inputs.size,
@@ -110,13 +155,13 @@ def training_set(config: RunConfig, detector: Detector, inputs: InputFormat, set
         **config.augmentation.options,
     )
     return FaceDataset(
-        videos,
+        chosen.videos,
         evaluation_transform(config, inputs),
         augmentation=augmentation,
         needs=detector.needs,
         clip=clip_config(config, detector),
         seed=config.trainer.seed,
-        origin=origins(loaded),
+        origin=chosen.origin,
     )
 
 
@@ -139,7 +184,7 @@ def validation_set(config: RunConfig, detector: Detector, inputs: InputFormat) -
         return evaluation_set(config, detector, inputs, config.data.test, "test")
     if holds_out(config, detector):
         return _evaluation_set(config, detector, inputs, _divide(config)[1], "val")
-    if select.metric == "last":
+    if select.metric in {"last", "train_loss"}:
         return None
     return evaluation_set(config, detector, inputs, validation_words(config), "val")
 
@@ -187,6 +232,8 @@ def selection_rule(config: RunConfig, detector: Detector) -> str:
     select = config.evaluation.select
     if select.metric == "last":
         return "the last weights"
+    if select.metric == "train_loss":
+        return "lowest mean training loss of an epoch after the first"
     criterion = f"{select.metric} ({'video' if select.metric == 'hter' else select.level})"
     if select.rule == "published":
         return f"{criterion} on the TEST set (published rule)"

@@ -21,12 +21,14 @@ from training.pipeline import (
     describe,
     evaluation_set,
     input_format,
+    measured_normalization,
     operating_threshold,
     refuse_overlap,
     report,
     save_run_facts,
     score_test_sets,
     training_set,
+    training_videos,
     validation_set,
     validator,
     weights_metadata,
@@ -50,9 +52,15 @@ class Session:
         self.run = config.paths.runs / str(config.name)
         seed_step(config.trainer.seed, -1 % 2**31, 0)  # the same initial weights on every process
         self.detector = build_detector(config, settings)
-        self.inputs = input_format(config, self.detector)
         with _MainFirst(group):  # the main process may have to build a demo world
-            self.train = training_set(config, self.detector, self.inputs, settings)
+            chosen = training_videos(config, self.detector)
+        cache = config.paths.runs / ".statistics"
+        self.inputs = input_format(
+            config, self.detector, lambda size: measured_normalization(config, chosen, size, group, cache)
+        )
+        self.detector.normalization = (self.inputs.mean, self.inputs.std)
+        with _MainFirst(group):
+            self.train = training_set(config, self.detector, self.inputs, settings, chosen)
             self.val, self.tests = self._evaluation_sets()
         self.detector.check_training_data(self.train)
         others = {f"test set {word}": dataset for word, dataset in self.tests.items()}
@@ -92,8 +100,12 @@ class Session:
         if self.group.is_main:
             print(describe(self.config, self.detector, self.train, others))  # noqa: T201 - the command's output
 
-    def train_and_test(self, resume: bool) -> int:
+    def train_and_test(self, resume: bool, continue_from: str | None = None) -> int:
         """Train, then score the test sets with the selected checkpoint.
+
+        Args:
+            resume: continue this run's last checkpoint.
+            continue_from: continue a published training checkpoint; a resumed run has done so already.
 
         Returns:
             Exit status: 0, or 128 + signal number when stopped by a signal (the run can be resumed).
@@ -101,6 +113,8 @@ class Session:
         trainer = self._trainer()
         if resume:
             trainer.resume()  # before anything is written: it may refuse
+        elif continue_from is not None:
+            trainer.continue_from(continue_from)
         if self.group.is_main:
             save_run_facts(self.run, self.config, self.inputs)
         self.group.barrier()

@@ -37,6 +37,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--plugins", nargs="+", default=[], metavar="P", help="own plugins: .py files or module names")
     parser.add_argument("--name", help="run name (default: the configuration's file name)")
     parser.add_argument("--resume", action="store_true", help="continue the run of this name exactly where it stopped")
+    parser.add_argument(
+        "--continue-from", metavar="CKPT", help="go on from a published pre-training checkpoint (checkpoint-400.pth)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="delete an earlier run of this name first")
     parser.add_argument(
         "--allow-missing", action="store_true", help="score although frames are missing; they are counted"
@@ -62,7 +65,8 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
                 session.report_finished()
                 continue
             _claim_folder(session.run, options, several=len(runs) > 1)
-            status = session.train_and_test(resume=options.resume and session.has_checkpoint())
+            resume = options.resume and session.has_checkpoint()
+            status = session.train_and_test(resume, options.continue_from)
             if status:
                 return status
         if len(runs) > 1 and not options.dry_run and group.is_main:

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 
 from benchmark.data.datasets import FaceDataset
 from benchmark.data.sampling import BatchPlan, StepSampler
-from benchmark.errors import ConfigError, DataError, TrainingError
+from benchmark.errors import CheckpointError, ConfigError, DataError, TrainingError
 from benchmark.schema import RunConfig, SelectConfig
 from detectors.base import Batch, Detector, Losses
 from training.checkpoint import CheckpointStore
@@ -38,6 +38,7 @@ from training.schedule import learning_rate
 
 RECENT_VALIDATIONS = 10
 Validator = Callable[[], dict[str, float | None]]
+_FREE_TRAINER_KEYS = {"log_every_steps", "save_every_steps", "picture_every_steps"}
 _STOP_CHECK_STEPS = 8  # how often processes agree on a stop signal; asking every step would cost a round trip each
 
 
@@ -59,6 +60,8 @@ class Progress:
     recent: list[float] = field(default_factory=list)
     unreadable: int = 0
     seconds: float = 0.0
+    epoch_loss: float = 0.0
+    epoch_steps: int = 0
 
 
 @dataclass
@@ -129,6 +132,7 @@ class Trainer:
         self._unreadable = 0
         self._stop: int | None = None
         self._watched: tuple[torch.Tensor, Sequence[Batch], int] | None = None
+        self._epoch_loss = torch.zeros((), dtype=torch.float64, device=group.device)
 
     # ------------------------------------------------------------------ the run, in order of time
 
@@ -144,13 +148,18 @@ class Trainer:
         with _StopSignals(self):
             while self.progress.step < self.total_steps:
                 rate = self._set_rate()
-                losses = self._step(self._next_batches(batches))
+                micro_batches = self._next_batches(batches)
+                losses = self._step(micro_batches)
                 window.add(losses)
+                self._epoch_loss += losses["loss"]
+                self.progress.epoch_steps += 1
                 self.progress.step += 1
                 self.progress.seconds = time.monotonic() - run_started
                 if self._due(self.config.trainer.log_every_steps):
                     self._log(window, rate)
                     window = _Window()
+                if self._due(self.config.trainer.picture_every_steps):
+                    self._draw(micro_batches[0])
                 self._validate_and_save()
                 self._stop_if_asked()
         self._check_finite()
@@ -264,6 +273,8 @@ class Trainer:
         if trainer.sync_batchnorm and self.group.world > 1:
             nn.SyncBatchNorm.convert_sync_batchnorm(detector)
         module: nn.Module = _TrainingStep(detector)
+        local = [f"detector.{name}" for name in detector.process_local_state()]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, local)
         if trainer.compile:
             module.compile()
         if self.group.world > 1:
@@ -309,6 +320,10 @@ class Trainer:
         if self.validate is not None and self._due(trainer.validate_every_steps):
             self._check_finite()
             improved = self._judge(self.validate())
+        if self._due(None):
+            mean_loss = self._finish_epoch()
+            if self.config.evaluation.select.metric == "train_loss" and self._epoch() > 1:
+                improved = self._select(mean_loss)
         save_now = trainer.save_every_steps is not None and self.progress.step % trainer.save_every_steps == 0
         if improved is not None or save_now or self._due(None):
             self._check_finite()
@@ -318,6 +333,8 @@ class Trainer:
         """The selection value when it is the best so far, else None."""
         select = self.config.evaluation.select
         self.journal.validation(self.progress.step, self._epoch(), metrics)
+        if select.metric == "train_loss":
+            return None
         name = select.metric if select.metric in {"loss", "last", "hter"} else f"{select.level}_{select.metric}"
         value = -float(self.progress.step) if select.metric == "last" else metrics[name]
         if value is None:
@@ -325,18 +342,40 @@ class Trainer:
                 f"{name} is undefined on the validation set (one class only), so it cannot select a checkpoint. "
                 "Use evaluation.select.metric=loss or a validation set with both classes."
             )
+        return self._select(value)
+
+    def _select(self, value: float) -> float | None:
+        """Remember a selection value; the value itself when it is the best so far, else None."""
+        select = self.config.evaluation.select
         self.progress.recent = [*self.progress.recent, value][-RECENT_VALIDATIONS:]
         if self.progress.best_value is not None and not better(value, self.progress.best_value, select):
             return None
         self.progress.best_value, self.progress.best_step = value, self.progress.step
         return value
 
+    def _finish_epoch(self) -> float:
+        """Mean training loss of the epoch over steps and processes; the next epoch starts from zero."""
+        value = float(self.group.mean(self._epoch_loss).item()) / max(1, self.progress.epoch_steps)
+        self._epoch_loss.zero_()
+        self.progress.epoch_steps = 0
+        return value
+
+    @torch.no_grad()
+    def _draw(self, batch: Batch) -> None:
+        if self.group.is_main:
+            self.detector.eval()
+            with autocast(self.config.trainer.precision, self.group.device):
+                self.journal.pictures(self.progress.step, self.detector.visualize(batch))
+
     def _save(self, best: float | None = None) -> None:
         self.progress.unreadable += sum(self.group.gather(self._unreadable))
         self._unreadable = 0
+        self._epoch_loss.copy_(self.group.mean(self._epoch_loss))  # a resumed run gives every process the mean
+        self.progress.epoch_loss = float(self._epoch_loss.item())
         if self.group.is_main:
             state = {
                 "progress": dict(self.progress.__dict__),
+                "steps_per_epoch": self.plan.steps_per_epoch,
                 "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
                 "scaler": self.scaler.state_dict(),
                 "settings": comparable_settings(self.config),
@@ -360,7 +399,27 @@ class Trainer:
             optimizer.load_state_dict(state["optimizers"][name])
         self.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(**state["progress"])
+        self._epoch_loss.fill_(self.progress.epoch_loss)
         logger.info("Resuming at step {} of {}.", self.progress.step, self.total_steps)
+
+    def continue_from(self, reference: str) -> None:
+        """Continue a run that another program saved; the method reads its format (``Detector.import_training``).
+
+        Raises:
+            CheckpointError: the file does not fit, or its run is already as long as this one's schedule.
+        """
+        found = self.detector.import_training(reference)
+        for name, saved in found.optimizers.items():
+            self.optimizers[name].load_state_dict(with_own_settings(self.optimizers[name], saved, reference))
+        if found.scaler:
+            self.scaler.load_state_dict(dict(found.scaler))
+        self.progress.step = found.epochs * self.plan.steps_per_epoch
+        if self.progress.step >= self.total_steps:
+            raise CheckpointError(
+                f"{reference} has {found.epochs} finished epochs, the schedule ends after "
+                f"{self.total_steps / self.plan.steps_per_epoch:g}. Set schedule.epochs to that of the published run."
+            )
+        logger.info("Continuing {} after {} epochs, at step {}.", reference, found.epochs, self.progress.step)
 
     def _check_finite(self) -> None:
         """Look at the previous step's loss (by now computed) and stop the run if it was not finite."""
@@ -467,7 +526,20 @@ def better(value: float, best: float, select: SelectConfig) -> bool:
     """Whether a selection value improves; hter counts a tie, as published."""
     if select.metric == "hter":
         return value <= best
-    return value < best if select.metric in {"loss", "eer", "last"} else value > best
+    return value < best if select.metric in {"loss", "eer", "last", "train_loss"} else value > best
+
+
+def with_own_settings(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """An optimiser's saved moments with this run's own hyper-parameters.
+
+    Raises:
+        CheckpointError: its groups hold other numbers of tensors.
+    """
+    own = optimizer.state_dict()
+    counts = [[len(group["params"]) for group in state["param_groups"]] for state in (own, saved)]
+    if counts[0] != counts[1]:
+        raise CheckpointError(f"{origin}: its optimiser has groups of {counts[1]} tensors, this run's of {counts[0]}.")
+    return {"state": saved["state"], "param_groups": own["param_groups"]}
 
 
 def refuse_other_run(state: Mapping[str, Any], config: RunConfig, data: Mapping[str, str]) -> None:
@@ -503,7 +575,7 @@ def comparable_settings(config: RunConfig) -> dict[str, Any]:
     kept = {key: value for key, value in values.items() if key not in free}
     kept["data"] = {key: value for key, value in values["data"].items() if key not in {"workers", "test"}}
     kept["evaluation"] = {"select": values["evaluation"]["select"]}
-    kept["trainer"] = {k: v for k, v in values["trainer"].items() if k not in {"log_every_steps", "save_every_steps"}}
+    kept["trainer"] = {k: v for k, v in values["trainer"].items() if k not in _FREE_TRAINER_KEYS}
     return kept
 
 

@@ -216,6 +216,8 @@ def _card_from_path(text: str) -> DatasetCard | None:
     if path.suffix in {".txt", ".csv"} and path.is_file():
         delimiter = "," if path.suffix == ".csv" else " "
         return DatasetCard(name=path.stem, reader=PluginSpec(name="list", files=str(path), delimiter=delimiter))
+    if (path / "images").is_dir() and (path / "parsing_maps").is_dir():
+        return DatasetCard(name=path.name, reader=PluginSpec(name="parsed_faces", root=str(path)))
     if path.is_dir() and any(path.iterdir()):
         return DatasetCard(name=path.name, reader=PluginSpec(name="folder", root=str(path)))
     return None

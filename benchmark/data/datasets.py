@@ -35,6 +35,7 @@ from benchmark.errors import ConfigError, DataError
 from benchmark.schema import ClipConfig, FrameCount
 
 _PROBED = 8  # videos of a dataset and class in which frames and parts are looked for before a run
+PARSER_CLASSES = 11  # LaPa: background, skin, brows, eyes, nose, lips, inner mouth, hair
 PARTS = {"parsing": ("parsing", ".png"), "mask": ("masks", ".png"), "landmarks": ("landmarks", ".npy")}
 
 
@@ -247,7 +248,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
         return PairedPlan(self._forged_from, twins, fakes, self.forger.forged_share, batch_size, seed)
 
     def groups(self, by: str) -> np.ndarray | None:
-        """Group of every sample for balanced sampling: by ``class`` (label), ``manipulation``, ``kind``, or None."""
+        """Group of every sample for sampling balanced by class, manipulation, kind or dataset; None: natural."""
         if by == "class":
             return self.labels
         if by == "manipulation":
@@ -255,6 +256,8 @@ class FaceDataset(Dataset[dict[str, Any]]):
             return np.append(names, np.full(len(self._forged_from), "forged"))
         if by == "kind":
             return np.array([self.kind_name(i) or "" for i in range(len(self))])
+        if by == "dataset":
+            return np.array([self.dataset_name(i) for i in range(len(self))])
         return None
 
     def kind_name(self, index: int) -> str | None:
@@ -430,7 +433,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
         raw = RawSample([decode_image(source.read(key), key) for key in keys], label)
         if "parsing" in parts:
             names = [part_key(key, "parsing") for key in keys]
-            raw.parsing = [decode_map(source.read(name), name) for name in names]
+            raw.parsing = [_parsing_map(source.read(name), name) for name in names]
         if "landmarks" in parts:
             names = [part_key(key, "landmarks") for key in keys]
             raw.landmarks = [decode_landmarks(source.read(name), name) for name in names]
@@ -442,6 +445,15 @@ class FaceDataset(Dataset[dict[str, Any]]):
                 for name, shape in zip(names, shapes, strict=True)
             ]
         return raw
+
+
+def _parsing_map(data: bytes, name: str) -> np.ndarray:
+    ids = decode_map(data, name)
+    if ids.max() >= PARSER_CLASSES:
+        raise DataError(
+            f"'{name}': class ids go up to {ids.max()}; parsing maps hold LaPa ids 0 to {PARSER_CLASSES - 1}."
+        )
+    return ids
 
 
 def part_key(key: str, part: str) -> str:

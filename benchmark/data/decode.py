@@ -57,6 +57,11 @@ def decode_image(data: bytes, key: str) -> np.ndarray:
     return _decode_cv2(data, _RGB, kind, key)
 
 
+def encode_png(pixels: np.ndarray) -> bytes:
+    """A picture (H, W, 3) uint8 RGB as a PNG file."""
+    return bytes(cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes())
+
+
 def decode_mask(data: bytes, key: str) -> np.ndarray:
     """A manipulation mask as grey levels; colour is converted to luminance.
 

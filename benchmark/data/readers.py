@@ -251,6 +251,29 @@ def read_class_folders(
     return Listing(tuple(records), ByteSource([base]), digest.hexdigest(), {"folder": str(base)})
 
 
+@DATASETS.register("parsed_faces")
+def read_parsed_faces(word: Word, paths: PathsConfig, labels: Mapping[str, int], *, root: str) -> Listing:
+    """FSFM's pre-training folders ``images/A.png`` with ``parsing_maps/A.npy``: unlabelled real faces to train on.
+
+    Args:
+        root: the folder that holds both.
+    """
+    base = Path(root)
+    if not (base / "images").is_dir():
+        raise DataError(f"{word.card.name}: no folder at {base / 'images'}.")
+    files = sorted(path.name for path in (base / "images").iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    videos: dict[str, list[str]] = {}
+    for file in files:  # millions of still images become one record, frames of videos one each
+        videos.setdefault(video_name(file) if "_frame_" in file else base.name, []).append(f"images/{file}")
+    cls = f"{word.card.name}_real"
+    records = tuple(
+        VideoRecord(word.card.name, cls, 0, "train", None, video, tuple(sorted(keys, key=frame_order)))
+        for video, keys in videos.items()
+    )
+    digest = hashlib.sha256("\n".join(files).encode())
+    return Listing(records, ByteSource([base]), digest.hexdigest(), {"folder": str(base)})
+
+
 def group_by_video(dataset: str, split: str, rows: Iterable[tuple[str, str, int]]) -> list[VideoRecord]:
     """Frames to videos by FSFM's file-name rule (see ``video_name``), never across classes.
 

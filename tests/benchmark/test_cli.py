@@ -46,7 +46,9 @@ def test_interrupt_is_130(capsys):
     assert capsys.readouterr().err == "interrupted\n"
 
 
-@pytest.mark.parametrize("kind", ["backbones", "detectors", "datasets", "protocols", "augmentations", "readers"])
+@pytest.mark.parametrize(
+    "kind", ["backbones", "detectors", "datasets", "protocols", "augmentations", "maskings", "readers"]
+)
 def test_list_shows_each_kind(kind, tmp_path, capsys):
     expected = {
         "backbones": "fsfm_vit_base_patch16",
@@ -54,6 +56,7 @@ def test_list_shows_each_kind(kind, tmp_path, capsys):
         "datasets": "CDFv2",
         "protocols": "dfd",
         "augmentations": "deepfakebench",
+        "maskings": "crfr_p",
         "readers": "folder",
     }
     assert main(["list", kind, "--indexes", str(tmp_path)]) == 0

@@ -12,7 +12,7 @@ from benchmark.data.cards import DatasetCard, builtin_cards, parse_word
 from benchmark.data.index import LABELS
 from benchmark.errors import ConfigError
 from benchmark.protocols import Protocol, builtin_protocols, get_protocol
-from benchmark.registry import AUGMENTATIONS, BACKBONES, DATASETS, DETECTORS
+from benchmark.registry import AUGMENTATIONS, BACKBONES, DATASETS, DETECTORS, MASKINGS
 from benchmark.schema import load_run_config
 from training.pipeline import build_detector
 from training.settings import without_initial_weights
@@ -92,6 +92,23 @@ def test_the_published_fsfm_recipe_is_what_the_paper_says():
     assert config.evaluation.select.metric == "loss"
 
 
+@pytest.mark.parametrize(
+    ("name", "epochs", "micro_batch"), [("", 400, 256), ("_small", 600, 512), ("_base", 600, 256), ("_large", 600, 256)]
+)
+def test_the_published_pre_training_recipes_are_what_the_scripts_say(name, epochs, micro_batch):
+    config, _ = load_run_config(CONFIG_DIR / f"fsfm_pretrain{name}.yaml")
+    assert (config.optimizer.name, config.optimizer.base_lr, config.optimizer.weight_decay) == ("adamw", 1.5e-4, 0.05)
+    assert (config.optimizer.betas, config.trainer.clip_grad, config.schedule.min_lr) == ((0.9, 0.95), 1.0, 0.0)
+    assert (config.schedule.epochs, config.schedule.warmup_epochs, config.trainer.batch_size) == (epochs, 40, 4096)
+    assert config.trainer.batch_size / config.trainer.accumulate / 4 == micro_batch  # on 4 GPUs
+    assert (config.data.normalize, config.data.frames.train, config.augmentation.name) == ("dataset", "all", "none")
+    options = DETECTORS.get("fsfm_pretrain").Config.model_validate(config.detector.options)
+    assert options == DETECTORS.get("fsfm_pretrain").Config.model_validate(
+        {"masking": {"name": "crfr_p", "region_draw": "per_batch"}}
+    )
+    assert (options.mask_ratio, options.region_weight, options.contrast_weight) == (0.75, 0.007, 0.1)
+
+
 @pytest.mark.parametrize("path", CARDS, ids=name_of)
 def test_dataset_card_validates(path):
     card = Settings.from_file(path).validate(DatasetCard)
@@ -140,7 +157,7 @@ def test_protocols_from_files_and_unknown_names(tmp_path):
     assert "mine" not in builtin_protocols()
 
 
-@pytest.mark.parametrize("registry", [BACKBONES, DETECTORS, AUGMENTATIONS, DATASETS], ids=lambda r: r.kind)
+@pytest.mark.parametrize("registry", [BACKBONES, DETECTORS, AUGMENTATIONS, MASKINGS, DATASETS], ids=lambda r: r.kind)
 def test_every_built_in_plugin_loads_and_says_what_it_is(registry):
     built_in = [entry for entry in registry.entries() if entry.module.startswith(registry.package)]
     assert built_in
@@ -151,7 +168,7 @@ def test_every_built_in_plugin_loads_and_says_what_it_is(registry):
         assert len(entry.summary) < 110, entry
 
 
-@pytest.mark.parametrize("registry", [BACKBONES, AUGMENTATIONS, DATASETS], ids=lambda r: r.kind)
+@pytest.mark.parametrize("registry", [BACKBONES, AUGMENTATIONS, MASKINGS, DATASETS], ids=lambda r: r.kind)
 def test_every_plugin_option_has_a_type(registry):
     for entry in registry.entries():
         if entry.module.startswith(registry.package):

@@ -30,6 +30,7 @@ def batch_for(detector, count=4):
         "video": list("abcd"),
         "frame": ["0"] * count,
         "index": torch.arange(count),
+        "seed": torch.arange(count) + 7,
     }
     shape = (count, 8, 3, side, side) if detector.uses_clips else (count, 3, side, side)
     batch["clip" if detector.uses_clips else "image"] = torch.randn(shape, generator=generator)

@@ -148,6 +148,18 @@ def test_seeds_decide_the_weights(session, helpers, tmp_path):
         helpers.assert_same_weights(tmp_path / "runs" / "a", tmp_path / "runs" / "c")
 
 
+def test_selection_by_training_loss_needs_no_validation_data(session, make_world, tmp_path):
+    world = make_world(tmp_path / "w", {"train": (12, 12), "test": (2, 2)})
+    made = session(*world.overrides(), "evaluation.select.metric=train_loss", "schedule.epochs=3")
+    assert made.train_and_test(resume=False) == 0
+    records = [json.loads(line) for line in (made.run / "log.jsonl").read_text().splitlines()]
+    losses = [record["loss"] for record in records if record["kind"] == "train"]
+    means = [sum(losses[6 * epoch : 6 * epoch + 6]) / 6 for epoch in range(3)]
+    best = json.loads((made.run / "checkpoints" / "best.json").read_text())
+    assert best["value"] == pytest.approx(min(means[1:]), abs=1e-6)
+    assert best["step"] == 6 * (means.index(min(means[1:])) + 1)
+
+
 def test_selection_by_last_needs_no_validation_data(session, make_world, tmp_path):
     world = make_world(tmp_path / "w", {"train": (4, 4), "test": (2, 2)})
     run = session(*world.overrides(), "evaluation.select.metric=last", "schedule.epochs=1")
