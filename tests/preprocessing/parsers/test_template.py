@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from benchmark.errors import ConfigError
-from preprocessing.parsers.base import CLASSES, FrameName, build_parser
+from preprocessing.parsers.base import CLASSES, FrameName
 from preprocessing.parsers.template import TYPICAL_FACE
+from preprocessing.tools import build_parser
 
 NAME = FrameName("f", "v", 0)
 
