@@ -42,10 +42,10 @@ from benchmark.results import (
 )
 from benchmark.schema import ClipConfig, RunConfig
 from detectors.base import Detector
+from training.dataset_statistics import measure_dataset
 from training.distributed import Processes
 from training.evaluate import score_dataset
 from training.inputs import InputFormat
-from training.statistics import measure_dataset
 from training.trainer import Validator
 
 
@@ -138,7 +138,7 @@ def training_videos(config: RunConfig, detector: Detector) -> TrainingVideos:
 def measured_normalization(
     config: RunConfig, chosen: TrainingVideos, size: int, group: Processes, cache: Path
 ) -> Normalization:
-    """Mean and std of all training images at a size (see ``training.statistics``)."""
+    """Mean and std of all training images at a size (see ``training.dataset_statistics``)."""
     transform = EvalTransform(size, config.data.resize)
     return measure_dataset(FaceDataset(chosen.videos, transform, origin=chosen.origin), config, group, cache)
 

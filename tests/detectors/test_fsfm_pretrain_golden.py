@@ -18,9 +18,9 @@ from benchmark.schema import OptimizerConfig, ScheduleConfig
 from detectors.contrastive import byol, info_nce, moco_v3, simclr, simsiam
 from detectors.fsfm_pretrain import masked_mean, patch_errors, target_momentum, visible_patches
 from detectors.masking import Masks, build_masking
+from training.dataset_statistics import PixelSums
 from training.optimizer import build_optimizer, set_learning_rate
 from training.schedule import learning_rate
-from training.statistics import PixelSums
 
 FORWARDS = ("forward_A", "forward_B_rawpix_nonzero_reppos")
 TABLES = [("d48_g8", 48, 8), ("d384_g14", 384, 14), ("d512_g14", 512, 14), ("d1280_g16", 1280, 16)]

@@ -247,3 +247,18 @@ def test_corrupt_checkpoint_state_is_a_clear_error(session, toy_config, tmp_path
     capsys.readouterr()
     assert guarded(lambda: train.run(*train.parse([*arguments, "--resume"]))) == 2
     assert "state.pt" in capsys.readouterr().err
+
+
+def test_no_module_hides_one_of_pythons_own():
+    """``python training/train.py`` puts this folder first on the path, where ``statistics.py`` would be found first."""
+    names = {path.stem for path in Path(train.__file__).parent.glob("*.py")}
+    assert not names & set(sys.stdlib_module_names)
+
+
+def test_the_script_starts_with_everything_it_imports(toy_config):
+    """The README's command in a process of its own; ``--dry-run`` imports all that training needs."""
+    script = Path(train.__file__)
+    command = [sys.executable, str(script), "--detector", str(toy_config), "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "plan:" in done.stdout

@@ -31,7 +31,7 @@ def test_it_is_drawn_at_the_crops_size_and_hair_can_be_left_out() -> None:
 
 
 def test_hand_marked_faces_are_near_it(shared) -> None:
-    """On dlib's examples the landmarks lie 0.08 crop widths from it on average; its docstring says so."""
+    """On dlib's examples the landmarks lie about 0.07 crop widths from it on average; its docstring says so."""
     pytest.importorskip("dlib")
     import xml.etree.ElementTree as ElementTree
 
@@ -53,4 +53,4 @@ def test_hand_marked_faces_are_near_it(shared) -> None:
                     x, y, size = face_square(face.box, image.shape[1], image.shape[0])
                     distances.append(np.linalg.norm((points - (x, y)) / size - TYPICAL_FACE, axis=1).mean())
     assert len(distances) >= 5
-    assert np.mean(distances) < 0.11
+    assert np.mean(distances) < 0.09
