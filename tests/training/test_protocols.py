@@ -114,3 +114,8 @@ def test_broken_protocol_files(tmp_path, text, message):
     path.write_text(f"name: p\n{text}")
     with pytest.raises(ConfigError, match=message):
         runs("--protocol", str(path), "--world", "demo")
+
+
+def test_the_page_about_protocols_names_every_protocol():
+    page = (CONFIG_DIR.parent / "docs" / "protocols.md").read_text(encoding="utf-8")
+    assert [name for name in builtin_protocols() if f"`{name}`" not in page] == []
