@@ -25,7 +25,7 @@ from benchmark.data.store import atomic_write_text
 from benchmark.errors import DataError
 from benchmark.schema import RunConfig
 from training.distributed import Processes
-from training.trainer import start_worker
+from training.seeding import start_worker
 
 
 class PixelSums:

@@ -21,7 +21,7 @@ from benchmark.schema import RunConfig
 from detectors.base import Detector
 from training.distributed import Processes
 from training.inputs import InputFormat, autocast, to_device
-from training.trainer import start_worker
+from training.seeding import start_worker
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,9 @@ from training.pipeline import (
     validator,
     weights_metadata,
 )
-from training.trainer import Interrupted, Trainer, refuse_other_run, seed_step
+from training.resuming import refuse_other_run
+from training.seeding import seed_step
+from training.trainer import Interrupted, Trainer
 
 LAST_WEIGHTS = "last_weights"
 """Folder of what the last weights score, under the published selection rule."""

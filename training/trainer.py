@@ -7,17 +7,15 @@ a run killed at any moment resumes to the same weights, and why no generator sta
 
 from __future__ import annotations
 
-import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from loguru import logger
 from torch import nn
@@ -34,11 +32,12 @@ from training.distributed import Processes
 from training.inputs import InputFormat, autocast, to_device
 from training.journal import Journal
 from training.optimizer import build_optimizer, peak_learning_rate, set_learning_rate
+from training.resuming import comparable_settings, refuse_other_run, with_own_settings
 from training.schedule import learning_rate
+from training.seeding import seed_shared, seed_step, start_worker
 
 RECENT_VALIDATIONS = 10
 Validator = Callable[[], dict[str, float | None]]
-_FREE_TRAINER_KEYS = {"log_every_steps", "save_every_steps", "picture_every_steps"}
 _STOP_CHECK_STEPS = 8  # how often processes agree on a stop signal; asking every step would cost a round trip each
 
 
@@ -491,97 +490,8 @@ class _StopSignals:
             signal.signal(number, handler)
 
 
-def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seed all generators for one step.
-
-    Python's and NumPy's are equal on all processes (mixup draws its one lambda from NumPy), PyTorch's differ by rank
-    (dropout and stochastic depth must not repeat across processes).
-    """
-    seed_shared(seed, step)
-    own = np.random.SeedSequence((seed, step, rank)).generate_state(1)[0]  # the CPU generator takes 32 bits, no more
-    torch.manual_seed(int(own))
-
-
-def seed_shared(seed: int, step: int) -> None:
-    """Seed Python's and NumPy's generators for one step, the same on all processes."""
-    shared = int(np.random.SeedSequence((seed, step)).generate_state(1)[0])
-    random.seed(shared)
-    np.random.seed(shared)
-
-
-def start_worker(_worker: int) -> None:
-    """Set up a data-loader worker: one thread (more only fight each other), and no share in the run's stop signals.
-
-    Ctrl-C and schedulers signal the whole process group; the workers must live until the trainer has saved.
-    """
-    import cv2
-
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
 def better(value: float, best: float, select: SelectConfig) -> bool:
     """Whether a selection value improves; hter counts a tie, as published."""
     if select.metric == "hter":
         return value <= best
     return value < best if select.metric in {"loss", "eer", "last", "train_loss"} else value > best
-
-
-def with_own_settings(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """An optimiser's saved moments with this run's own hyper-parameters.
-
-    Raises:
-        CheckpointError: its groups hold other numbers of tensors.
-    """
-    own = optimizer.state_dict()
-    counts = [[len(group["params"]) for group in state["param_groups"]] for state in (own, saved)]
-    if counts[0] != counts[1]:
-        raise CheckpointError(f"{origin}: its optimiser has groups of {counts[1]} tensors, this run's of {counts[0]}.")
-    return {"state": saved["state"], "param_groups": own["param_groups"]}
-
-
-def refuse_other_run(state: Mapping[str, Any], config: RunConfig, data: Mapping[str, str]) -> None:
-    """Check that a checkpoint belongs to a run with these settings and data.
-
-    Args:
-        state: trainer state of the checkpoint.
-        config: settings now.
-        data: fingerprint of every part of the data now.
-
-    Raises:
-        ConfigError: settings that shape the weights, or the data, are others; says which.
-    """
-    changed = different_keys(state["settings"], comparable_settings(config))
-    if changed:
-        raise ConfigError(
-            f"Cannot resume: these settings differ from the run's: {', '.join(changed)}. "
-            "Use the same configuration, or start another run with --name."
-        )
-    before = state.get("data", {})
-    others = [part for part in data if part in before and before[part] != data[part]]
-    if others:
-        raise ConfigError(
-            f"Cannot resume: the {' and '.join(others)} data changed since the run was started (other videos, frames, "
-            "labels or preprocessing). Restore the index it was started with, or start another run with --name."
-        )
-
-
-def comparable_settings(config: RunConfig) -> dict[str, Any]:
-    """Settings that shape the weights: a resumed run must agree in them."""
-    values = config.resolved()
-    free = {"name", "paths"}
-    kept = {key: value for key, value in values.items() if key not in free}
-    kept["data"] = {key: value for key, value in values["data"].items() if key not in {"workers", "test"}}
-    kept["evaluation"] = {"select": values["evaluation"]["select"]}
-    kept["trainer"] = {k: v for k, v in values["trainer"].items() if k not in _FREE_TRAINER_KEYS}
-    return kept
-
-
-def different_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ between two nested mappings."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(key for key in new if key not in old)]
-        return [path for key in keys for path in different_keys(old.get(key), new.get(key), f"{prefix}{key}.")]
-    return [] if old == new else [f"{prefix[:-1]} ({old!r} -> {new!r})"]

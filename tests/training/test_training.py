@@ -18,7 +18,9 @@ from benchmark.predictions import Predictions
 from benchmark.results import read_result
 from benchmark.schema import RunConfig
 from training.distributed import Processes
-from training.trainer import better, different_keys, seed_step
+from training.resuming import different_keys
+from training.seeding import seed_step
+from training.trainer import better
 
 # ------------------------------------------------------------------ the main road
 
