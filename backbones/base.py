@@ -44,7 +44,7 @@ class Backbone(nn.Module):
     """Mix-in of all backbones; the network itself keeps the parameter names of its published checkpoints.
 
     Attributes:
-        embed_dim: width D of tokens and pooled feature.
+        embed_dim: width D of the pooled feature, and of the tokens unless `token_dim` says otherwise.
         grid_size: (rows, columns) of the token grid.
         num_prefix_tokens: class and register tokens before the grid tokens.
         input_size: side of the square input in pixels.
@@ -62,6 +62,11 @@ class Backbone(nn.Module):
     normalization: Normalization | None = IMAGENET
     memory_format: torch.memory_format = torch.contiguous_format
     pools_prefix: bool = False
+
+    @property
+    def token_dim(self) -> int:
+        """Width of the tokens; another than `embed_dim` where the network widens what it pools (MobileNetV3)."""
+        return self.embed_dim
 
     def extract(self, images: torch.Tensor) -> Features:
         """Tokens and pooled feature of images (B, 3, S, S), normalised float."""

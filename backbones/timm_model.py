@@ -57,7 +57,7 @@ class TimmBackbone(Backbone):
         config: dict[str, Any] = self.model.pretrained_cfg
         self.input_size = img_size or (probe.input_size[-1] if probe and probe.input_size else 224)
         self.normalization = (tuple(config.get("mean", (0.5,) * 3)), tuple(config.get("std", (0.5,) * 3)))
-        self.embed_dim = int(self.model.num_features)
+        self.embed_dim = int(getattr(self.model, "head_hidden_size", None) or self.model.num_features)
         self.num_prefix_tokens = int(getattr(self.model, "num_prefix_tokens", 0))
         patches = getattr(self.model, "patch_embed", None)
         if patches is None:
@@ -65,12 +65,17 @@ class TimmBackbone(Backbone):
         self.grid_size = tuple(getattr(patches, "grid_size", (0, 0)))
         self.pools_prefix = getattr(self.model, "global_pool", "") == "token"
 
+    @property
+    def token_dim(self) -> int:
+        """See ``Backbone.token_dim``."""
+        return int(self.model.num_features)
+
     def extract(self, images: torch.Tensor) -> Features:
         """See ``Backbone.extract``; a CNN's feature map becomes (B, H*W, D) tokens."""
         features = self.model.forward_features(images)
         pooled = self.model.forward_head(features, pre_logits=True)
         if features.ndim == 4:
-            last = features.shape[-1] == self.embed_dim and features.shape[1] != self.embed_dim
+            last = features.shape[-1] == self.token_dim and features.shape[1] != self.token_dim
             features = (features if last else features.permute(0, 2, 3, 1)).flatten(1, 2)
         return Features(features, pooled)
 

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from backbones.base import Backbone
 from benchmark.data.datasets import FaceDataset
 from benchmark.data.sampling import BatchPlan, GroupedPlan
+from benchmark.errors import ConfigError
 from benchmark.registry import DETECTORS
 from detectors.base import Classifier, ClassifierConfig, DetectorConfig
 from detectors.fs_adapter import FSAdapter, FSAdapterConfig
@@ -120,6 +121,11 @@ class FASDetector(_FASMixin, Classifier):
 
     def __init__(self, config: FASConfig, backbone: Backbone) -> None:
         super().__init__(config, backbone)
+        if backbone.token_dim != backbone.embed_dim:
+            raise ConfigError(
+                f"Detector fas reads tokens and pooled feature side by side, but those of this backbone are "
+                f"{backbone.token_dim} and {backbone.embed_dim} wide. Take another backbone, e.g. a ViT."
+            )
         self.head = FASHead(backbone.embed_dim, len(config.classes), config.head_dropout)
 
     def sequence(self, images: torch.Tensor) -> torch.Tensor:

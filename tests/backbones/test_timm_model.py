@@ -29,6 +29,19 @@ def test_tokens_and_pooled_feature(model, size, tokens, prefix):
             backbone.attach_adapter(0, torch.nn.Identity())
 
 
+def test_a_network_that_widens_what_it_pools():
+    backbone = create_backbone("timm", model="mobilenetv3_small_050", img_size=64).eval()
+    with torch.no_grad():
+        features = backbone.extract(torch.randn(2, 3, 64, 64))
+    assert features.tokens.shape == (2, 4, backbone.token_dim)
+    assert features.pooled.shape == (2, backbone.embed_dim)
+    assert backbone.embed_dim != backbone.token_dim
+    spec = {"name": "timm", "model": "mobilenetv3_small_050"}
+    assert create_detector("timm", backbone=spec).head.in_features == backbone.embed_dim
+    with pytest.raises(ConfigError, match="288 and 1024 wide"):
+        create_detector("fas", backbone=spec)
+
+
 def test_layer_ids_name_every_parameter():
     backbone = create_backbone("timm", model="vit_tiny_patch16_224", img_size=64)
     ids = backbone.layer_ids()
