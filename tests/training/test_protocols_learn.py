@@ -7,12 +7,14 @@ To tune a case: ``scale`` sets how many people its worlds have, ``overrides`` th
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmark.config import CONFIG_DIR
 from benchmark.data.cards import parse_word
@@ -58,6 +60,15 @@ CASES = [
 def words_of(protocol: str) -> set[str]:
     folds = get_protocol(protocol).runs_in("demo").values()
     return {word for fold in folds for word in (*fold.train, *(fold.val or ()), *fold.test)}
+
+
+@pytest.fixture(autouse=True)
+def all_cores():
+    """These runs are long enough for more than the one thread that the other tests have."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
