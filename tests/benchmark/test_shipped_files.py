@@ -148,7 +148,7 @@ def test_protocols_from_files_and_unknown_names(tmp_path):
     protocol = get_protocol(str(path))
     assert (protocol.train, protocol.test, protocol.select.metric) == (["FF++"], ["CDFv2"], "loss")
     with pytest.raises(
-        ConfigError, match=r"No protocol named 'dfdd'\. Closest: dfd, .*See all: python -m benchmark list"
+        ConfigError, match=r"No protocol named 'dfdd'\. Closest: dfd, diff, df40\. See all: python -m benchmark list"
     ):
         get_protocol("dfdd")
     path.write_text("name: mine\ntrain: [FF++]\ntests: [CDFv2]\n")

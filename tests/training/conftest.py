@@ -95,3 +95,10 @@ def helpers() -> type:
         "losses_of": staticmethod(losses_of),
         "command": staticmethod(command),
     })  # fmt: skip
+
+
+@pytest.fixture
+def trained(session, tmp_path):
+    """A finished toy run: its folder."""
+    session("schedule.epochs=1").train_and_test(resume=False)
+    return tmp_path / "runs" / "toy"

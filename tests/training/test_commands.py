@@ -99,13 +99,6 @@ def test_a_detector_in_one_file_and_one_yaml_outside_the_repository_trains(tmp_p
     assert "Toy" in done.stdout
 
 
-@pytest.fixture
-def trained(session, tmp_path):
-    """A finished toy run: its folder."""
-    session("schedule.epochs=1").train_and_test(resume=False)
-    return tmp_path / "runs" / "toy"
-
-
 def score(*arguments):
     return scoring.run(*scoring.parse([str(argument) for argument in arguments]))
 

@@ -1,7 +1,7 @@
 """Every protocol on the demo worlds, as a user runs it: it must learn, not only run. Bounds are well off chance.
 
 To tune a case: ``scale`` sets how many people its worlds have, ``overrides`` the length of its run, ``least`` and
-``most`` what it has to reach. A case whose worlds are not there is skipped with their names.
+``most`` what it has to reach.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import torch
 
 from benchmark.config import CONFIG_DIR
 from benchmark.data.cards import parse_word
-from benchmark.errors import DataError
 from benchmark.protocols import get_protocol
 from benchmark.results import read_result
 from training import train
@@ -73,17 +72,14 @@ def all_cores():
 
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory):
-    """Builds the demo data sets of some words at a scale, each once; skips when one is not known."""
+    """Builds the demo data sets of some words at a scale, each once."""
     from preprocessing.demo.build import build_world
 
     root = tmp_path_factory.mktemp("worlds")
 
     def build(words: set[str], scale: float) -> Path:
         folder = root / f"scale_{scale}"
-        try:
-            names = {parse_word(word, folder / "indexes").card.name for word in words}
-        except DataError as error:
-            pytest.skip(f"demo world missing: {error}")
+        names = {parse_word(word, folder / "indexes").card.name for word in words}
         for name in sorted(names):
             build_world(name, folder / "data", folder / "indexes", scale=scale, progress=False)
         return folder

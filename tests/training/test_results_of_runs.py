@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from benchmark.__main__ import main
 from benchmark.cli import guarded
 from benchmark.results import read_result
 from training import test as scoring
 from training import train
-
-
-@pytest.fixture
-def trained(session, tmp_path):
-    session("schedule.epochs=1").train_and_test(resume=False)
-    return tmp_path / "runs" / "toy"
 
 
 def score(*arguments):
