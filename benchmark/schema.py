@@ -192,6 +192,8 @@ class TrainerConfig(Section):
     """Seed of initial weights, sample order and augmentation."""
     save_every_steps: int | None = Field(None, ge=1)
     """Extra checkpoints inside an epoch; null = at the end of each epoch."""
+    keep_every_epochs: int | None = Field(None, ge=1)
+    """Keep the checkpoint of every such epoch for good; null = only the last and the best are kept."""
     validate_every_steps: int | None = Field(None, ge=1)
     """Validation interval; null = at the end of each epoch."""
     log_every_steps: int = Field(10, ge=1)

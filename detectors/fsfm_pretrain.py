@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import distributed
 
 from backbones.base import Backbone
-from backbones.fsfm_checkpoints import PretrainingCheckpoint, read_pretraining
+from backbones.fsfm_checkpoints import PretrainingCheckpoint, read_pretraining, target_file
 from backbones.fsfm_networks import OnlineNetwork, PretrainingShape, TargetNetwork, patchify, unpatchify
 from backbones.fsfm_vit import PUBLISHED, FSFMViT
 from backbones.weights import check_fit, resolve_weights
@@ -215,7 +215,7 @@ class FSFMPretrain(Detector):
         return ImportedTraining(found.epoch + 1, {"main": found.optimizer}, found.scaler)
 
     def _read(self, reference: str) -> PretrainingCheckpoint:
-        target = self.config.target_weights
+        target = self.config.target_weights or target_on_hub(reference)
         path = resolve_weights(reference, PUBLISHED)
         return read_pretraining(path, None if target is None else Path(resolve_weights(target, {})))
 
@@ -254,6 +254,15 @@ class FSFMPretrain(Detector):
 
     def _input_scale(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return self.normalization or ((0.0,) * 3, (1.0,) * 3)
+
+
+def target_on_hub(reference: str) -> str | None:
+    """Where the hub has the target of an online network: its -te- file; None for what is not on the hub or has none."""
+    if reference in PUBLISHED and not Path(reference).exists():
+        reference = f"hf-hub:{PUBLISHED[reference].repo}/{PUBLISHED[reference].file}"
+    folder, _, name = reference.rpartition("/")
+    found = target_file(Path(name)).name
+    return f"{folder}/{found}" if reference.startswith("hf-hub:") and found != name else None
 
 
 def visible_patches(hidden: torch.Tensor, count: int) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """Checkpoints: a folder of weights (safetensors) and trainer state, made complete before it gets its name.
 
-``checkpoints/step-00000120/{model.safetensors, state.pt, facts.json}``, and the pointers ``last.json`` and
-``best.json`` that name a folder. A kill at any moment leaves the previous checkpoint in place.
+``checkpoints/step-00000120/{model.safetensors, state.pt}``, and the pointers ``last.json`` and ``best.json`` that
+name a folder. A kill at any moment leaves the previous checkpoint in place. Of the other folders only those with a
+file ``keep`` stay.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from benchmark.data.store import atomic_write_text
 from benchmark.errors import CheckpointError
 
 _TEMPORARY = ".incomplete-"
+_KEEP = "keep"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class CheckpointStore:
         state: Mapping[str, Any],
         metadata: Mapping[str, str],
         best: float | None = None,
+        keep: bool = False,
     ) -> Path:
         """Write a checkpoint, point ``last`` (and ``best`` when a value is given) to it, drop unreferenced ones.
 
@@ -59,6 +62,7 @@ class CheckpointStore:
             state: optimisers, scaler, counters: tensors and plain data only.
             metadata: strings kept inside the weights file.
             best: selection value when this is the best checkpoint so far.
+            keep: do not drop it when later ones are saved.
         """
         self._clean()
         name = f"step-{step:08d}"
@@ -70,6 +74,8 @@ class CheckpointStore:
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}
         save_file(tensors, temporary / "model.safetensors", metadata=dict(metadata))
         torch.save(dict(state), temporary / "state.pt")
+        if keep:
+            (temporary / _KEEP).touch()
         for file in temporary.iterdir():
             _flush(file)
         final = self.folder / name
@@ -92,19 +98,25 @@ class CheckpointStore:
         path = self.folder / f"{which}.json"
         return Pointer(**json.loads(path.read_text())) if path.is_file() else None
 
-    def weights_path(self, which: str) -> Path:
-        """Weights file behind a pointer.
+    def weights_path(self, which: str | int) -> Path:
+        """Weights file behind a pointer (``last``, ``best``) or of a step.
 
         Raises:
             CheckpointError: the run has no such checkpoint.
         """
+        if isinstance(which, int):
+            folder = self.folder / f"step-{which:08d}"
+            if not folder.is_dir():
+                found = ", ".join(str(int(path.name[5:])) for path in sorted(self.folder.glob("step-*")))
+                raise CheckpointError(f"{self.folder} has no checkpoint of step {which}; there are: {found or 'none'}.")
+            return folder / "model.safetensors"
         pointer = self.pointer(which)
         if pointer is None:
             raise CheckpointError(f"{self.folder} has no '{which}' checkpoint.")
         return self.folder / pointer.folder / "model.safetensors"
 
-    def load_state(self, which: str = "last") -> dict[str, Any]:
-        """Trainer state behind a pointer (see ``save``).
+    def load_state(self, which: str | int = "last") -> dict[str, Any]:
+        """Trainer state behind a pointer or of a step (see ``save``).
 
         Raises:
             CheckpointError: missing or damaged.
@@ -122,7 +134,7 @@ class CheckpointStore:
     def _drop_unreferenced(self) -> None:
         kept = {pointer.folder for which in ("last", "best") if (pointer := self.pointer(which))}
         for folder in self.folder.glob("step-*"):
-            if folder.name not in kept:
+            if folder.name not in kept and not (folder / _KEEP).exists():
                 shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -22,23 +22,26 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the files go")
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="which checkpoint of the run")
+    parser.add_argument(
+        "--checkpoint", default="last", metavar="last|best|EPOCHS",
+        help="which checkpoint of the run; EPOCHS: the one kept after so many epochs (trainer.keep_every_epochs)",
+    )  # fmt: skip
     return parser.parse_args(arguments)
 
 
-def export(run: Path, out: Path, which: str = "last") -> tuple[Path, Path]:
+def export(run: Path, out: Path, checkpoint: str = "last") -> tuple[Path, Path]:
     """Convert a checkpoint of a run; tensors in the published order of keys.
 
     Args:
         run: run folder of detector ``fsfm_pretrain``.
         out: folder for the files.
-        which: ``last`` or ``best``.
+        checkpoint: ``last``, ``best``, or a number of finished epochs.
 
     Returns:
         The online network's and the target's file.
 
     Raises:
-        CheckpointError: the folder is no pre-training run, or no epoch is finished.
+        CheckpointError: the folder is no pre-training run, has no such checkpoint, or no epoch is finished.
     """
     import torch
 
@@ -60,6 +63,11 @@ def export(run: Path, out: Path, which: str = "last") -> tuple[Path, Path]:
         detector = build_detector(without_initial_weights(config), settings)
     assert isinstance(detector, FSFMPretrain)
     store = CheckpointStore(run)
+    which: str | int = checkpoint
+    if checkpoint.isdecimal():
+        which = int(checkpoint) * store.load_state()["steps_per_epoch"]
+    elif checkpoint not in {"last", "best"}:
+        raise CheckpointError(f"--checkpoint {checkpoint}: expected last, best, or a number of finished epochs.")
     weights = store.weights_path(which)
     content, state = read_checkpoint(weights), store.load_state(which)
     epochs, rest = divmod(state["progress"]["step"], state["steps_per_epoch"])

@@ -10,7 +10,7 @@ import torch
 from benchmark.errors import CheckpointError, ConfigError
 from benchmark.schema import RunConfig
 
-_FREE_TRAINER_KEYS = {"log_every_steps", "save_every_steps", "picture_every_steps"}
+_FREE_TRAINER_KEYS = {"log_every_steps", "save_every_steps", "keep_every_epochs", "picture_every_steps"}
 
 
 def with_own_settings(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any], origin: str) -> dict[str, Any]:

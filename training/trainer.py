@@ -326,7 +326,8 @@ class Trainer:
         save_now = trainer.save_every_steps is not None and self.progress.step % trainer.save_every_steps == 0
         if improved is not None or save_now or self._due(None):
             self._check_finite()
-            self._save(improved)
+            keep = trainer.keep_every_epochs
+            self._save(improved, keep=keep is not None and self._due(None) and self._epoch() % keep == 0)
 
     def _judge(self, metrics: dict[str, float | None]) -> float | None:
         """The selection value when it is the best so far, else None."""
@@ -366,7 +367,7 @@ class Trainer:
             with autocast(self.config.trainer.precision, self.group.device):
                 self.journal.pictures(self.progress.step, self.detector.visualize(batch))
 
-    def _save(self, best: float | None = None) -> None:
+    def _save(self, best: float | None = None, *, keep: bool = False) -> None:
         self.progress.unreadable += sum(self.group.gather(self._unreadable))
         self._unreadable = 0
         self._epoch_loss.copy_(self.group.mean(self._epoch_loss))  # a resumed run gives every process the mean
@@ -380,7 +381,7 @@ class Trainer:
                 "settings": comparable_settings(self.config),
                 "data": self.data,
             }
-            self.store.save(self.progress.step, self.detector.state_dict(), state, self.metadata, best)
+            self.store.save(self.progress.step, self.detector.state_dict(), state, self.metadata, best, keep)
         self.group.barrier()
 
     def resume(self) -> None:

@@ -44,6 +44,17 @@ def test_only_last_and_best_are_kept(tmp_path):
     assert folders(store) == ["step-00000005"]
 
 
+def test_a_checkpoint_to_keep_outlives_later_ones(tmp_path):
+    store = CheckpointStore(tmp_path)
+    store.save(1, {"a": torch.ones(2)}, {"progress": {"step": 1}}, {}, keep=True)
+    for step in (2, 3):
+        save(store, step)
+    assert folders(store) == ["step-00000001", "step-00000003"]
+    assert store.load_state(1) == {"progress": {"step": 1}}
+    with pytest.raises(CheckpointError, match="no checkpoint of step 2; there are: 1, 3"):
+        store.weights_path(2)
+
+
 def test_a_run_without_checkpoint(tmp_path):
     store = CheckpointStore(tmp_path)
     assert store.pointer("last") is None

@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import load_file
 
 from backbones.fsfm_checkpoints import read_pretraining
-from backbones.weights import STATISTICS_FILE, read_checkpoint, read_statistics
+from backbones.fsfm_vit import PUBLISHED
+from backbones.weights import STATISTICS_FILE, PublishedWeights, read_checkpoint, read_statistics
 from benchmark import create_detector
 from benchmark.build import create_backbone
 from benchmark.data.decode import decode_image
@@ -226,6 +227,23 @@ def test_two_processes_equal_one_that_accumulates_two_micro_batches(arguments, h
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("contrast", ["infonce", "mocov3", "simclr"])
+def test_two_processes_gather_the_negatives_that_one_process_has(arguments, helpers, tmp_path, contrast):
+    common = (f"detector.contrast={contrast}", "detector.contrast_weight=1", "detector.region_weight=0",
+              "detector.ema_every=optimizer_step", "optimizer.name=sgd", "optimizer.lr=0.05", "schedule.epochs=1",
+              "schedule.warmup_epochs=0")  # fmt: skip
+    started = helpers.command("train.py", *arguments("two", *common), processes=2)
+    assert started.returncode == 0, started.stderr[-3000:]
+    assert run_here(arguments("one", *common)) == 0
+    runs = tmp_path / "runs"
+    one, two = ([step["cl"] for step in records(runs / name)] for name in ("one", "two"))
+    np.testing.assert_allclose(two, one, rtol=1e-5)  # of half as many samples the loss is another
+    first, second = (helpers.final_weights(runs / name) for name in ("one", "two"))
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
 def test_frozen_per_rank_keeps_two_strangers_through_a_resume(arguments, helpers, tmp_path):
     extra = ("detector.target_update=frozen_per_rank",)
     stopped = helpers.command("train.py", *arguments("two", *extra), processes=2, HOOKED=f"dump-and-stop:{tmp_path}")
@@ -264,6 +282,21 @@ def test_exported_files_continue_to_the_same_weights(arguments, helpers, tmp_pat
     helpers.assert_same_weights(tmp_path / "runs" / "continued", finished)
     with pytest.raises(CheckpointError, match="has 2 finished epochs, the schedule ends after 2"):
         run_here(arguments("short", "--continue-from", online, "schedule.epochs=2"))
+
+
+def test_the_checkpoint_of_every_second_epoch_is_kept_and_exported(arguments, tmp_path):
+    assert run_here(arguments("kept", "trainer.keep_every_epochs=2", "schedule.epochs=4")) == 0
+    run = tmp_path / "runs" / "kept"
+    assert {"step-00000006", "step-00000012"} <= {path.name for path in (run / "checkpoints").glob("step-*")}
+    rename_detector(run)
+    online, _ = export.export(run, tmp_path / "published", "2")
+    assert online.name == "checkpoint-1.pth"
+    stored = load_file(run / "checkpoints" / "step-00000006" / "model.safetensors")
+    assert all(torch.equal(value, stored[f"online.{key}"]) for key, value in read_checkpoint(online)["model"].items())
+    with pytest.raises(CheckpointError, match=r"no checkpoint of step 3; there are: 6, .*12"):
+        export.export(run, tmp_path / "out", "1")
+    with pytest.raises(CheckpointError, match=r"--checkpoint newest: expected last, best, or a number"):
+        export.export(run, tmp_path / "out", "newest")
 
 
 def rename_detector(run):
@@ -355,6 +388,24 @@ def test_wrong_files_are_refused(published, tmp_path):
         create_detector("fsfm_pretrain", {"name": "timm", "model": "resnet10t"})
     with pytest.raises(CheckpointError, match="is no run folder"):
         export.export(tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("reference", ["hf-hub:someone/models/vit/checkpoint-0.pth", "published"])
+def test_the_target_is_fetched_beside_the_online_network(published, monkeypatch, reference):
+    source, file = published
+    asked = []
+
+    def fetch(repo, name):
+        asked.append((repo, name))
+        return file.with_name(Path(name).name)
+
+    facts = PublishedWeights("published", "fsfm_vit_base_patch16", "someone/models", "vit/checkpoint-0.pth")
+    monkeypatch.setattr("backbones.weights._download", fetch)
+    monkeypatch.setitem(PUBLISHED, "published", facts)
+    detector = tiny_detector(weights=reference)
+    assert sorted(asked) == [("someone/models", f"vit/checkpoint-{which}0.pth") for which in ("", "te-")]
+    assert torch.equal(detector.target.cls_token, source.target.cls_token)
+    assert not torch.equal(detector.target.cls_token, detector.online.cls_token)
 
 
 # ------------------------------------------------------------------------------------------------ fine-tuning
