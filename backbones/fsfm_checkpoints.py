@@ -25,6 +25,8 @@ from backbones.weights import (
 )
 from benchmark.errors import CheckpointError
 
+PRETRAINING_ONLY = ("mask_token", "decoder_", "rep_decoder_", "projector.", "predictor.")
+"""Beginnings of the keys that have no place downstream."""
 _ONLINE, _TARGET = "checkpoint-", "checkpoint-te-"
 
 

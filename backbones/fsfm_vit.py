@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from typing_extensions import TypedDict, Unpack
 
 from backbones.base import IMAGENET, Backbone, Features, Normalization
-from backbones.fsfm_checkpoints import network
+from backbones.fsfm_checkpoints import PRETRAINING_ONLY, network
 from backbones.weights import (
     STATISTICS_FILE,
     PublishedWeights,
@@ -35,10 +35,6 @@ from backbones.weights import (
 from benchmark.errors import CheckpointError
 from benchmark.registry import BACKBONES
 
-# Parts of a pre-training checkpoint that have no place downstream.
-PRETRAINING_ONLY = (
-    "mask_token", "decoder_", "rep_decoder_", "projector.", "predictor.",
-)  # fmt: skip
 # Attention heads of the published variants by width; the number does not show in the weights.
 HEADS = {384: 12, 768: 12, 1024: 16, 1280: 16}
 _HUB = "Wolowolo/fsfm-3c"

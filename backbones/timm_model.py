@@ -9,8 +9,9 @@ import torch
 from timm.models import group_parameters
 from torch import nn
 
-from backbones.base import Backbone, Features
-from backbones.weights import check_fit, read_checkpoint, resolve_weights, state_dict_of
+from backbones.base import Backbone, Features, Normalization
+from backbones.fsfm_checkpoints import PRETRAINING_ONLY, network
+from backbones.weights import check_fit, read_checkpoint, resolve_weights, state_dict_of, stored_normalization
 from benchmark.errors import BenchmarkError, closest
 from benchmark.registry import BACKBONES
 
@@ -22,11 +23,17 @@ class TimmBackbone(Backbone):
     Args:
         model: timm name, with its weights tag if wanted, e.g. ``legacy_xception.tf_in1k``.
         pretrained: load the tag's weights from the hub.
-        weights: file with weights instead (timm keys; a leading ``backbone.`` or ``module.`` is removed).
+        weights: file with weights instead (timm keys; a leading ``backbone.`` or ``module.`` is removed), or the run
+            folder or checkpoint of an FSFM pre-training of the same shape, whose encoder has timm's keys.
         img_size: input side; None = the model's own.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth; None for models without it.
         in_chans: input channels.
+        model_options: further arguments of the timm model, e.g. ``{patch_size: 8, embed_dim: 96, depth: 6}``.
+
+    Raises:
+        BenchmarkError: timm has no such model, or the model no such argument.
+        CheckpointError: the weights belong to another architecture.
     """
 
     model: Any
@@ -40,23 +47,27 @@ class TimmBackbone(Backbone):
         drop_rate: float = 0.0,
         drop_path_rate: float | None = None,
         in_chans: int = 3,
+        model_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if not timm.is_model(model):
             near = closest(model, timm.list_models())
             raise BenchmarkError(f"timm has no model '{model}'. Closest: {', '.join(near) or 'none'}.")
-        options: dict[str, Any] = {"drop_rate": drop_rate}
+        options: dict[str, Any] = {"drop_rate": drop_rate, **(model_options or {})}
         if drop_path_rate is not None:
             options["drop_path_rate"] = drop_path_rate
         probe = timm.get_pretrained_cfg(model, allow_unregistered=True)
         if img_size is not None and _takes_img_size(model):
             options["img_size"] = img_size
-        self.model = timm.create_model(model, pretrained=pretrained, num_classes=0, in_chans=in_chans, **options)
-        if weights is not None:
-            self._load(weights)
+        try:
+            self.model = timm.create_model(model, pretrained=pretrained, num_classes=0, in_chans=in_chans, **options)
+        except TypeError as error:
+            raise BenchmarkError(f"timm cannot make {model} with {options}: {error}.") from error
+        stored = None if weights is None else self._load(weights)
         config: dict[str, Any] = self.model.pretrained_cfg
         self.input_size = img_size or (probe.input_size[-1] if probe and probe.input_size else 224)
-        self.normalization = (tuple(config.get("mean", (0.5,) * 3)), tuple(config.get("std", (0.5,) * 3)))
+        own = (tuple(config.get("mean", (0.5,) * 3)), tuple(config.get("std", (0.5,) * 3)))
+        self.normalization = stored or own
         self.embed_dim = int(getattr(self.model, "head_hidden_size", None) or self.model.num_features)
         self.num_prefix_tokens = int(getattr(self.model, "num_prefix_tokens", 0))
         patches = getattr(self.model, "patch_embed", None)
@@ -104,18 +115,21 @@ class TimmBackbone(Backbone):
         exempt: set[str] = getattr(self.model, "no_weight_decay", set)()
         return {f"model.{name}" for name in exempt}
 
-    def _load(self, weights: str) -> None:
+    def _load(self, weights: str) -> Normalization | None:
+        """Load weights; mean and std of their input, if they say so."""
         path = resolve_weights(weights, {})
+        content = read_checkpoint(path)
+        state = state_dict_of(content, path)
         state = {
             key.removeprefix("backbone.").removeprefix("model."): value
-            for key, value in state_dict_of(read_checkpoint(path), path).items()
+            for key, value in (network(state, "online") or state).items()
         }
-        heads = tuple(
-            {f"{name}." for name in _classifier_names(self.model)} | {"head.", "fc.", "classifier.", "last_linear."}
-        )
+        heads = {f"{name}." for name in _classifier_names(self.model)}
+        heads |= {"head.", "fc.", "classifier.", "last_linear.", *PRETRAINING_ONLY}
         own = self.model.state_dict()
-        unused = tuple(prefix for prefix in heads if not any(key.startswith(prefix) for key in own))
+        unused = tuple(prefix for prefix in sorted(heads) if not any(key.startswith(prefix) for key in own))
         self.model.load_state_dict(check_fit(own, state, path, may_miss=set(), may_drop=unused))
+        return stored_normalization(content, path)
 
 
 def _classifier_names(model: nn.Module) -> tuple[str, ...]:

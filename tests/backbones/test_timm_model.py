@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 
+from backbones.weights import STATISTICS_FILE, write_statistics
 from benchmark import create_backbone, create_detector
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
 
@@ -93,6 +95,26 @@ def test_xception_of_deepfakebench_loads_into_the_baseline(tmp_path):
         torch.testing.assert_close(
             backbone.extract(images).pooled, source.forward_head(source.forward_features(images), pre_logits=True)
         )
+
+
+def test_encoder_and_statistics_of_an_fsfm_pretraining(tmp_path):
+    """timm's own ViT with FSFM's encoder sees the same tokens, from a published file or a run of ours."""
+    shape = {"patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 4}
+    pretraining = create_detector("fsfm_pretrain", {"name": "fsfm_vit_tiny_patch16", "img_size": 32, **shape})
+    torch.save({"model": pretraining.online.state_dict()}, tmp_path / "checkpoint-0.pth")
+    write_statistics(tmp_path / STATISTICS_FILE, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    facts = {"input": '{"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}'}
+    save_file(pretraining.state_dict(), tmp_path / "model.safetensors", metadata=facts)
+    images = torch.randn(2, 3, 32, 32)
+    for weights in (tmp_path / "checkpoint-0.pth", tmp_path):
+        options = {"model": "vit_tiny_patch16_224", "img_size": 32, "model_options": shape, "weights": str(weights)}
+        plain = create_backbone("timm", **options).eval()
+        assert plain.normalization == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+        own = create_backbone("fsfm_vit_tiny_patch16", img_size=32, global_pool="token", weights=str(weights), **shape)
+        with torch.no_grad():
+            torch.testing.assert_close(plain.extract(images), own.eval().extract(images), rtol=1e-4, atol=1e-5)
+    with pytest.raises(BenchmarkError, match=r"timm cannot make resnet10t with .*patch_size"):
+        create_backbone("timm", model="resnet10t", model_options={"patch_size": 8})
 
 
 def test_wrong_options_are_config_errors():
