@@ -1,20 +1,26 @@
 """What pre-training is worth with few labels: FSFM against a plain masked auto-encoder and a random start.
 
-    python -m perf.pretraining_transfer --seeds 3 --labels 16          # from the repository's root
+    python -m perf.pretraining_transfer                                     # from the repository's root; deepfakes
+    python -m perf.pretraining_transfer --labelled demo/MCIO/msu demo/MCIO/replay --labels 28 \
+        --test demo/MCIO/casia demo/MCIO/oulu                               # anti-spoofing
 
 For every seed a small ViT is pre-trained on unlabelled real faces, once as FSFM (CRFR-P masks, region loss, moving
 target) and once as a plain masked auto-encoder (random masks, pixel loss only), for the same number of steps. Both, and
 a random start, are fine-tuned on the same few labelled videos and scored on worlds that were not trained on. The last
 weights are scored: no validation data is looked at. Printed: one Markdown table of video AUC, mean and standard
-deviation over the seeds.
+deviation over the seeds, and the values of every seed.
+
+What is finished in the working folder is not done again, so seeds can be run in several processes and put together by
+a last call with all of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +40,6 @@ PLAIN = ("detector.masking={name: random}", "detector.contrast_weight=0", "detec
 STARTS: dict[str, tuple[str, ...] | None] = {"random start": None, "plain masked auto-encoder": PLAIN, "FSFM": ()}
 """What each pre-training changes in the configuration; None is no pre-training."""
 RANDOM_START = ("optimizer.layer_decay=null",)  # lower rates in lower layers only make sense for trained ones
-FEW = "demo/FewLabels"
-TESTS = ["demo/CDFv2", "demo/MCIO/msu", "demo/MCIO/casia", "demo/MCIO/replay", "demo/MCIO/oulu"]
 
 
 def run(config: Path, overrides: Sequence[str]) -> Path:
@@ -56,7 +60,7 @@ def run(config: Path, overrides: Sequence[str]) -> Path:
 
 
 def few_labels(paths: PathsConfig, word: str, labels: int, seed: int) -> None:
-    """An index of ``labels`` real and as many fake training videos, drawn by the seed, as dataset ``FEW``."""
+    """Cut the train split of a world's index down to ``labels`` videos of each class, drawn by the seed."""
     _, listing = load_word(word, "train", paths, {})
     rng = np.random.default_rng(seed)
     chosen: list[VideoRecord] = []
@@ -65,30 +69,32 @@ def few_labels(paths: PathsConfig, word: str, labels: int, seed: int) -> None:
         if len(videos) < labels:
             raise DataError(f"{word} has only {len(videos)} training videos of class {label}, fewer than {labels}.")
         chosen += [videos[number] for number in rng.permutation(len(videos))[:labels]]
-    write_index(paths.indexes / "FewLabels.json", FEW, chosen, {"made_by": "perf.pretraining_transfer"})
-    card = f"name: {FEW}\ntitle: few labelled videos of {word}\nindex: [FewLabels]\nfolders: ['FF++']\nlevel: c23\n"
-    (paths.indexes / "FewLabels.yaml").write_text(card, encoding="utf-8")
+    for split in ("val", "test"):
+        chosen += load_word(word, split, paths, {})[1].records
+    index = paths.indexes / f"{word}.json"
+    name = next(iter(json.loads(index.read_text(encoding="utf-8"))))
+    write_index(index, name, chosen, listing.meta)
 
 
 def one_seed(options: argparse.Namespace, paths: PathsConfig, seed: int) -> dict[str, dict[str, float]]:
-    """Video AUC of every start on every test world."""
-    few_labels(paths, options.labelled, options.labels, seed)
+    """Video AUC by start and test world."""
+    for word in options.labelled:
+        few_labels(paths, word, options.labels, seed)
     common = [f"trainer.seed={seed}", f"paths.data={paths.data}", f"paths.indexes={paths.indexes}",
               f"paths.runs={paths.runs}", "trainer.device=cpu", "trainer.precision=fp32"]  # fmt: skip
+    task = f"{'+'.join(options.labelled)}-{options.labels}".replace("/", "_")
     scores = {}
     for title, change in STARTS.items():
         name = f"{title.replace(' ', '_')}-{seed}"
         weights = "null"
         if change is not None:
-            words = [f"name=pretrain-{name}", f"data.train={list(options.unlabelled)}", "schedule.epochs=null",
-                     f"schedule.steps={options.pretrain_steps}", "schedule.warmup_epochs=0",
-                     f"schedule.warmup_steps={options.pretrain_steps // 10}", *change, *options.pretrain]  # fmt: skip
+            words = [f"name=pretrain-{name}", f"data.train={list(options.unlabelled)}",
+                     *steps(options.pretrain_steps), *change, *options.pretrain]  # fmt: skip
             weights = str(run(CONFIG_DIR / "fsfm_pretrain_demo.yaml", [*common, *words]))
-        words = [f"name=finetune-{name}", f"data.train=[{FEW}]", f"data.test={list(options.test)}",
-                 f"backbone.weights={weights}", "data.normalize=" + ("backbone" if change is not None else "dataset"),
-                 "schedule.epochs=null", f"schedule.steps={options.finetune_steps}", "schedule.warmup_epochs=0",
-                 f"schedule.warmup_steps={options.finetune_steps // 10}", "evaluation.select.metric=last",
-                 f"trainer.batch_size={min(64, 2 * options.labels)}",
+        words = [f"name=finetune-{task}-{name}", f"data.train={list(options.labelled)}",
+                 f"data.test={list(options.test)}", f"backbone.weights={weights}",
+                 "data.normalize=" + ("backbone" if change is not None else "dataset"),
+                 *steps(options.finetune_steps), "evaluation.select.metric=last",
                  *(RANDOM_START if change is None else ()), *options.finetune]  # fmt: skip
         folder = run(CONFIG_DIR / "fsfm_demo.yaml", [*common, *words])
         results = [read_result(path) for path in sorted((folder / "results").glob("*.json"))]
@@ -96,39 +102,50 @@ def one_seed(options: argparse.Namespace, paths: PathsConfig, seed: int) -> dict
     return scores
 
 
-def table(scores: Sequence[dict[str, dict[str, float]]]) -> str:
-    """Markdown: starts down, worlds across, mean and standard deviation over the seeds; MCIO also averaged."""
-    scores = [{start: with_mean(values) for start, values in seed.items()} for seed in scores]
-    worlds = list(scores[0]["FSFM"])
+def steps(number: int) -> list[str]:
+    """A schedule of so many steps, the first tenth of them warm-up."""
+    return ["schedule.epochs=null", f"schedule.steps={number}", "schedule.warmup_epochs=0",
+            f"schedule.warmup_steps={number // 10}"]  # fmt: skip
+
+
+def table(scores: Mapping[int, dict[str, dict[str, float]]]) -> str:
+    """Markdown: starts down; for every world mean, standard deviation over the seeds, and every seed's value."""
+    worlds = list(next(iter(scores.values()))["FSFM"])
     lines = ["| start | " + " | ".join(worlds) + " |", "|---|" + "---:|" * len(worlds)]
     for start in STARTS:
         cells = []
         for world in worlds:
-            values = [seed[start][world] for seed in scores]
+            values = [seed[start][world] for seed in scores.values()]
             spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.3f}{spread}")
+            each = ", ".join(f"{value:.3f}" for value in values)
+            cells.append(f"{statistics.mean(values):.3f}{spread} ({each})")
         lines.append(f"| {start} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def with_mean(values: dict[str, float]) -> dict[str, float]:
-    """Scores by world, with the mean over the domains of MCIO when there are several."""
-    domains = [value for world, value in values.items() if world.startswith("demo/MCIO/")]
-    return {**values, "demo/MCIO, mean": statistics.mean(domains)} if len(domains) > 1 else values
+def with_mean(scores: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Scores by start and world, with the mean over the domains of MCIO when there are several."""
+    result = {}
+    for start, values in scores.items():
+        domains = [value for world, value in values.items() if world.startswith("demo/MCIO/")]
+        mean = {"demo/MCIO, mean": statistics.mean(domains)} if len(domains) > 1 else {}
+        result[start] = {**values, **mean}
+    return result
 
 
 def compare(options: argparse.Namespace) -> int:
     """Run everything and print the table."""
     setup_logging()
-    scores = []
-    for seed in range(options.seeds):
+    scores = {}
+    for seed in options.seeds:
         indexes = options.work / "indexes" / f"seed-{seed}"  # each seed has its own few labels
         paths = PathsConfig(data=options.data, indexes=indexes, runs=options.work / "runs")
         shutil.copytree(options.indexes, paths.indexes, dirs_exist_ok=True)
-        scores.append(one_seed(options, paths, seed))
+        scores[seed] = with_mean(one_seed(options, paths, seed))
     print(
-        f"Video AUC; {options.labels} + {options.labels} labelled videos of {options.labelled}; pre-training "
-        f"{options.pretrain_steps} steps on {', '.join(options.unlabelled)}; {options.seeds} seeds\n"
+        f"Video AUC; {options.labels} + {options.labels} labelled videos of {' and of '.join(options.labelled)}, "
+        f"{options.finetune_steps} steps; pre-training {options.pretrain_steps} steps on "
+        f"{', '.join(options.unlabelled)}; seeds {', '.join(map(str, options.seeds))}\n"
     )
     print(table(scores))
     return 0
@@ -137,15 +154,15 @@ def compare(options: argparse.Namespace) -> int:
 def parse() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(prog="perf.pretraining_transfer", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--labels", type=int, default=16, help="labelled videos per class")
-    parser.add_argument("--pretrain-steps", type=int, default=1500)
-    parser.add_argument("--finetune-steps", type=int, default=200)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--labels", type=int, default=176, help="labelled videos per class and world")
+    parser.add_argument("--pretrain-steps", type=int, default=900)
+    parser.add_argument("--finetune-steps", type=int, default=600)
     parser.add_argument("--unlabelled", nargs="+", default=["demo/Faces"], metavar="WORLD", help="for pre-training")
     parser.add_argument(
-        "--labelled", default="demo/FF++", metavar="WORLD", help="labels are taken from its train split"
+        "--labelled", nargs="+", default=["demo/FF++"], metavar="WORLD", help="labels are taken from the train splits"
     )
-    parser.add_argument("--test", nargs="+", default=TESTS, metavar="WORLD")
+    parser.add_argument("--test", nargs="+", default=["demo/FF++", "demo/CDFv2"], metavar="WORLD")
     parser.add_argument("--pretrain", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the pre-training")
     parser.add_argument("--finetune", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the fine-tuning")
     parser.add_argument("--data", type=Path, default=Path("data"))
