@@ -11,7 +11,7 @@ demo: $(VENV)/.core
 	$(BIN)/python -m benchmark demo
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check --output-format concise .

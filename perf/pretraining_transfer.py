@@ -54,7 +54,8 @@ def run(config: Path, overrides: Sequence[str]) -> Path:
     if not finished.is_file():
         if (session.run / "checkpoints").exists():
             shutil.rmtree(session.run)
-        session.train_and_test(resume=False)
+        if status := session.train_and_test(resume=False):
+            raise SystemExit(status)  # stopped by a signal
         finished.touch()
     return session.run
 

@@ -105,8 +105,8 @@ def scores_of(config: RunConfig, settings: Settings) -> dict[str, float]:
         shutil.rmtree(folder)
     device = "cuda" if config.trainer.device != "cpu" and torch.cuda.is_available() else "cpu"
     session = Session(config, settings, Processes(0, 1, torch.device(device)))
-    if not session.is_finished():
-        session.train_and_test(resume=same and session.has_checkpoint())
+    if not session.is_finished() and (status := session.train_and_test(resume=same and session.has_checkpoint())):
+        raise SystemExit(status)  # stopped by a signal; the next call goes on from there
     results = [read_result(path) for path in sorted((folder / "results").glob("*.json"))]
     return {result["dataset"]: result["metrics"]["video"]["auc"] for result in results}
 

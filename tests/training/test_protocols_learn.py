@@ -63,9 +63,9 @@ def words_of(protocol: str) -> set[str]:
 
 @pytest.fixture(autouse=True)
 def all_cores():
-    """These runs are long enough for more than the one thread that the other tests have."""
+    """These runs are long enough for more than the one thread that other tests have, where cores are left for it."""
     before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
     yield
     torch.set_num_threads(before)
 
