@@ -1,14 +1,16 @@
 """Does video-level blending help a clip detector on a data set it never saw? One table over several seeds.
 
-    python -m perf.vb_generalisation --detector configs/demo_video_blend.yaml --steps 300
-    python -m perf.vb_generalisation --detector configs/sta_demo.yaml --shares 0.5 1 --seeds 0 1 2 optimizer.lr=1e-4
+    python -m perf.vb_generalisation --detector configs/demo_video_blend.yaml --shares 0.5 1 --steps 250
+    python -m perf.vb_generalisation --detector configs/sta_demo.yaml --shares 1 backbone.weights=runs/frames-{seed}
 
 The same configuration is trained without blending and with it (share 0.5: half of the fakes are blended clips; share
 1: all of them, and no fake of the data is seen). Everything else is equal: steps, batch size, half of every batch
-real, the augmentation after the blending, validation and test data. ``key=value`` words change any setting of both, so
+real, the augmentation after the blending, test data. The last weights are tested: validation data would prefer what
+resembles the fakes of the training data. ``key=value`` words change any setting of both, {seed} in them is the seed, so
 a detector and backbone can be named here: detector.name=sta backbone.name=fsfm_vit_tiny_patch16.
 
-A finished run with the same settings is not done again, so a long table can be made in several sittings.
+A finished run with the same settings is not done again, so a long table can be made in several sittings, and by several
+processes with other seeds.
 """
 
 from __future__ import annotations
@@ -64,10 +66,15 @@ def variants(settings: Settings, shares: Sequence[float]) -> dict[str, dict[str,
     return {WITHOUT: own} | {f"share {share:g}": {**blending, "forged_share": share, "then": own} for share in shares}
 
 
+def settings_of(options: argparse.Namespace, overrides: Sequence[str], seed: int) -> Settings:
+    """The configuration with the command line's changes for one seed."""
+    return Settings.from_file(config_path(options.detector), [word.replace("{seed}", str(seed)) for word in overrides])
+
+
 def run_config(options: argparse.Namespace, overrides: list[str], augmentation: dict[str, Any], name: str, seed: int
                ) -> tuple[RunConfig, Settings]:  # fmt: skip
     """Validated settings of one run."""
-    settings = Settings.from_file(config_path(options.detector), overrides)
+    settings = settings_of(options, overrides, seed)
     changes: dict[tuple[str, ...], Any] = {
         ("name",): name,
         ("augmentation",): augmentation,
@@ -75,7 +82,7 @@ def run_config(options: argparse.Namespace, overrides: list[str], augmentation: 
         ("data", "test"): options.test,
         ("data", "balance"): "class" if augmentation["name"] != "video_blend" else "natural",
         ("trainer", "seed"): seed,
-        ("trainer", "validate_every_steps"): max(options.steps // 5, 1),
+        ("evaluation", "select", "metric"): "last",
         ("paths", "runs"): str(options.runs),
         ("schedule",): {**schedule(settings), "steps": options.steps},
     }
@@ -134,7 +141,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     setup_logging()
     for plugin in options.plugins:
         load_plugin(plugin)
-    columns = variants(Settings.from_file(config_path(options.detector), overrides), options.shares)
+    columns = variants(settings_of(options, overrides, options.seeds[0]), options.shares)
     found: dict[str, dict[int, dict[str, float]]] = {name: {} for name in columns}
     for seed in options.seeds:
         for name, augmentation in columns.items():
