@@ -20,6 +20,7 @@ import argparse
 import json
 import shutil
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -152,8 +153,8 @@ def compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def parse() -> argparse.Namespace:
-    """Command line."""
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Command line to options."""
     parser = argparse.ArgumentParser(prog="perf.pretraining_transfer", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--labels", type=int, default=176, help="labelled videos per class and world")
@@ -169,8 +170,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--indexes", type=Path, default=Path("datasets_json"))
     parser.add_argument("--work", type=Path, default=Path("runs/transfer"), help="finished runs here are not repeated")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    raise SystemExit(guarded(lambda: compare(parse())))
+    raise SystemExit(guarded(lambda: compare(parse(sys.argv[1:]))))
