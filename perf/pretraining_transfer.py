@@ -1,8 +1,6 @@
 """What pre-training is worth with few labels: FSFM against a plain masked auto-encoder and a random start.
 
-    python -m perf.pretraining_transfer                                     # from the repository's root; deepfakes
-    python -m perf.pretraining_transfer --labelled demo/MCIO/msu demo/MCIO/replay --labels 28 \
-        --test demo/MCIO/casia demo/MCIO/oulu                               # anti-spoofing
+    python -m perf.pretraining_transfer --test demo/FF++ demo/CDFv2 demo/DFDC      # from the repository's root
 
 For every seed a small ViT is pre-trained on unlabelled real faces, once as FSFM (CRFR-P masks, region loss, moving
 target) and once as a plain masked auto-encoder (random masks, pixel loss only), for the same number of steps. Both, and
@@ -11,7 +9,7 @@ weights are scored: no validation data is looked at. Printed: one Markdown table
 deviation over the seeds, and the values of every seed.
 
 What is finished in the working folder is not done again, so seeds can be run in several processes and put together by
-a last call with all of them.
+a last call with all of them. The commands of the tables in ``perf/README.md``, anti-spoofing too, are there.
 """
 
 from __future__ import annotations

@@ -45,6 +45,16 @@ def test_both_kinds_of_configuration_give_the_same_variants(script: ModuleType) 
     assert other == {"without": {"name": "flip"}, "share 1": {**blending, "forged_share": 1}}
 
 
+def test_every_seed_may_have_its_own_weights_and_the_last_ones_are_tested(script: ModuleType, tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(TINY)
+    command = ["--detector", str(config), "--seeds", "3", "backbone.weights=runs/frames-{seed}", "data.train=[]"]
+    options, overrides = script.parse(command)
+    run, _ = script.run_config(options, overrides, {"name": "flip"}, "without-seed3", 3)
+    assert run.backbone.options["weights"] == "runs/frames-3"
+    assert (run.trainer.seed, run.evaluation.select.metric, run.data.balance) == (3, "last", "class")
+
+
 def test_the_table_shows_seeds_mean_spread_and_gain(script: ModuleType) -> None:
     found = {
         "without": {0: {"A": 0.5}, 1: {"A": 0.6}},
