@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,17 +14,10 @@ from benchmark.errors import DataError
 from benchmark.schema import PathsConfig
 from preprocessing.demo.build import build_world
 
-SCRIPT = Path(__file__).parents[2] / "perf" / "pretraining_transfer.py"
 
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pretraining_transfer", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def script(perf_script: Callable[[str], ModuleType]) -> ModuleType:
+    return perf_script("pretraining_transfer")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 
 from benchmark.config import Settings
 
-SCRIPT = Path(__file__).parents[2] / "perf" / "vb_generalisation.py"
 TINY = """\
 detector: {name: mean_pool}
 backbone: {name: fsfm_vit_tiny_patch16, patch_size: 8, embed_dim: 48, depth: 1, num_heads: 4}
@@ -25,14 +23,9 @@ trainer: {batch_size: 4, precision: fp32, device: cpu}
 """
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("vb_generalisation", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def script(perf_script: Callable[[str], ModuleType]) -> ModuleType:
+    return perf_script("vb_generalisation")
 
 
 def test_both_kinds_of_configuration_give_the_same_variants(script: ModuleType) -> None:
