@@ -11,7 +11,8 @@ demo: $(VENV)/.core
 	$(BIN)/python -m benchmark demo
 
 test: check
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest -m "not all_cores" --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest -m all_cores
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check --output-format concise .

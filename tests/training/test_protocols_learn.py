@@ -22,6 +22,8 @@ from benchmark.protocols import get_protocol
 from benchmark.results import read_result
 from training import train
 
+pytestmark = [pytest.mark.slow, pytest.mark.all_cores]
+
 
 @dataclass(frozen=True)
 class Case:
@@ -63,9 +65,9 @@ def words_of(protocol: str) -> set[str]:
 
 @pytest.fixture(autouse=True)
 def all_cores():
-    """These runs are long enough for more than the one thread that other tests have, where cores are left for it."""
+    """These runs are long enough for more than the one thread that the other tests have."""
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+    torch.set_num_threads(os.cpu_count() or 1)
     yield
     torch.set_num_threads(before)
 
@@ -100,7 +102,6 @@ def figures(run: Path) -> dict[str, float]:
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.protocol)
 def test_the_protocol_learns(case, worlds, tmp_path):
     folder = worlds(words_of(case.protocol), case.scale)
@@ -125,7 +126,6 @@ TINY = (
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["dfd", "diff", "fas_mcio"])
 def test_the_published_recipe_made_small_runs_every_protocol(protocol, worlds, tmp_path):
     """The command of the documentation: a published configuration, a tiny network, two steps."""
