@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def start(mini: Path, out: Path, bright: str, delay: str = "0.25") -> subprocess
     words = ["FF++", "--root", str(mini), "--data", str(out), "--index", str(out), "--frames", "4", "--workers", "2"]
     command = [sys.executable, "-m", "preprocessing.prepare", *words, "--face-finder", "bright", "--plugins", bright]
     repository = Path(__file__).parents[2]
-    return subprocess.Popen(command, cwd=repository, env={**os.environ, "BRIGHT_DELAY": delay})
+    listens = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a suite in the background hands on "ignored"
+    return subprocess.Popen(command, cwd=repository, env={**os.environ, "BRIGHT_DELAY": delay}, preexec_fn=listens)
 
 
 def num_finished(out: Path) -> int:
