@@ -8,8 +8,9 @@ a random start, are fine-tuned on the same few labelled videos and scored on wor
 weights are scored: no validation data is looked at. Printed: one Markdown table of video AUC, mean and standard
 deviation over the seeds, and the values of every seed.
 
-What is finished in the working folder is not done again, so seeds can be run in several processes and put together by
-a last call with all of them. The commands of the tables in ``perf/README.md``, anti-spoofing too, are there.
+What is finished in the working folder with the same settings is not done again, so seeds can be run in several
+processes and put together by a last call with all of them. The commands of the tables in ``perf/README.md``,
+anti-spoofing too, are there.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 
 from benchmark.cli import guarded, setup_logging
 from benchmark.config import CONFIG_DIR
@@ -42,16 +44,17 @@ RANDOM_START = ("optimizer.layer_decay=null",)  # lower rates in lower layers on
 
 
 def run(config: Path, overrides: Sequence[str]) -> Path:
-    """One run in this process, unless it is finished already.
+    """One run in this process, unless it is finished already with the same settings.
 
     Returns:
         The run folder.
     """
     settings, merged = load_run_config(config, list(overrides))
     session = Session(settings, merged, Processes(0, 1, torch.device("cpu")))
-    finished = session.run / "finished"
-    if not finished.is_file():
-        if (session.run / "checkpoints").exists():
+    finished, stored = session.run / "finished", session.run / "config.yaml"
+    same = stored.is_file() and yaml.safe_load(stored.read_text(encoding="utf-8")) == settings.resolved()
+    if not (same and finished.is_file()):
+        if session.run.exists():
             shutil.rmtree(session.run)
         if status := session.train_and_test(resume=False):
             raise SystemExit(status)  # stopped by a signal

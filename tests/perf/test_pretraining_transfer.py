@@ -61,3 +61,8 @@ def test_a_tiny_table(script: ModuleType, paths: PathsConfig, tmp_path: Path, ca
     assert script.compare(script.parse(words)) == 0
     assert capsys.readouterr().out.splitlines()[-5:] == first.splitlines()[-5:]
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.safetensors")}, "reused"
+    words[words.index("--finetune-steps") + 1] = "3"
+    assert script.compare(script.parse(words)) == 0
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.safetensors")}
+    assert {path for path in after if "pretrain-" in str(path)} == set(before) & set(after), "other steps: trained anew"
+    assert all(after[path] == before[path] for path in set(before) & set(after))
