@@ -7,7 +7,7 @@ with others, ``gather=True`` brings the others of all processes, so that the los
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import distributed
@@ -75,7 +75,8 @@ def simclr(
         gather: contrast with both views of all processes; gradients reach them.
     """
     views = torch.cat([online, target])
-    others, offset = _gathered_views(online, target, gather)
+    (all_online, offset), (all_target, _) = _gathered(online, gather), _gathered(target, gather)
+    others = torch.cat([all_online, all_target])
     logits = views @ others.T / temperature
     local = torch.arange(len(online), device=online.device) + offset
     half = len(others) // 2
@@ -87,23 +88,32 @@ def simclr(
     return (without_itself.logsumexp(1) - attraction).mean()
 
 
-def _gathered(features: torch.Tensor, gather: bool) -> tuple[torch.Tensor, int]:
-    """Features of all processes without gradient, and the place of the first own one."""
+class _AllGather(torch.autograd.Function):
+    """Rows of all processes in rank order; each process gets back the sum of all processes' gradients for its own.
+
+    ``torch.distributed.nn.functional.all_gather`` would do, but it is deprecated and keeps the process group alive
+    after ``destroy_process_group``; gloo threads that outlive the interpreter can abort the process.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
+        ctx.num_rows = len(rows)
+        parts = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        total = gradients[0].contiguous().clone()
+        distributed.all_reduce(total)
+        return total.narrow(0, distributed.get_rank() * ctx.num_rows, ctx.num_rows)
+
+
+def _gathered(rows: torch.Tensor, gather: bool) -> tuple[torch.Tensor, int]:
+    """Rows of all processes, and the place of the first own one."""
     if not (gather and distributed.is_initialized()):
-        return features, 0
-    parts = [torch.empty_like(features) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(parts, features.detach().contiguous())
-    return torch.cat(parts), distributed.get_rank() * len(features)
-
-
-def _gathered_views(online: torch.Tensor, target: torch.Tensor, gather: bool) -> tuple[torch.Tensor, int]:
-    """All online, then all target features with gradient, and the place of the first own one."""
-    if not (gather and distributed.is_initialized()):
-        return torch.cat([online, target]), 0
-    from torch.distributed.nn.functional import all_gather
-
-    parts = [torch.cat(all_gather(view.contiguous())) for view in (online, target)]
-    return torch.cat(parts), distributed.get_rank() * len(online)
+        return rows, 0
+    return _AllGather.apply(rows), distributed.get_rank() * len(rows)
 
 
 ContrastiveName = Literal["simsiam", "byol", "infonce", "mocov3", "simclr"]
