@@ -92,7 +92,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = verbs.add_parser("demo", help="build the demo worlds, train on one, test on all; minutes on a CPU")
     demo.add_argument("--detector", default="configs/demo.yaml", metavar="YAML", help="configuration to run")
-    demo.add_argument("--world-only", action="store_true", help="build all demo worlds, do not train")
+    demo.add_argument("--world-only", action="store_true", help="build the demo worlds, do not train")
+    building = demo.add_argument_group("with --world-only")
+    building.add_argument("--worlds", nargs="+", metavar="WORLD", help="which ones, e.g. demo/CDFv2 (default: all)")
+    building.add_argument("--scale", type=_positive, default=1.0, metavar="X", help="times as many people (1)")
+    building.add_argument("--seed", type=int, default=0, help="another seed gives other people (0)")
     demo.add_argument("--data", type=Path, default=Path("data"), help="where stores go")
     demo.add_argument("--indexes", type=Path, default=Path("datasets_json"), help="where indexes go")
     demo.set_defaults(run=_demo)
@@ -119,6 +123,13 @@ def _add_submission(parser: argparse.ArgumentParser) -> None:
 def _add_places(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--indexes", type=Path, default=Path("datasets_json"), help="folder of your JSON indexes")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of your stores")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
 
 
 def _frame_count(text: str) -> int | str:
@@ -231,9 +242,13 @@ def _demo(options: argparse.Namespace) -> int:
 
     setup_logging()
     if options.world_only:
-        for name in WORLDS:
-            build_world(name, options.data, options.indexes)
+        for name in options.worlds or WORLDS:
+            build_world(name, options.data, options.indexes, scale=options.scale, seed=options.seed)
         return 0
+    if options.worlds or options.scale != 1 or options.seed:
+        from benchmark.errors import ConfigError
+
+        raise ConfigError("--worlds, --scale and --seed go with --world-only; the demo's table is of the usual worlds.")
     script = Path(__file__).resolve().parent.parent / "training" / "train.py"
     command = [sys.executable, str(script), "--detector", options.detector, "--protocol", "demo", "--overwrite"]
     paths = [f"paths.data={options.data}", f"paths.indexes={options.indexes}"]

@@ -18,7 +18,16 @@ from benchmark.data.index import VideoRecord, fingerprint_of, write_index
 from benchmark.data.store import META_FILE, StoreWriter, encode_npy
 from benchmark.errors import ConfigError, did_you_mean
 from preprocessing.demo.camera import encode_jpeg
-from preprocessing.demo.worlds import GENERATOR_VERSION, WORLDS, Video, World, make_shots, plan, stored_quality
+from preprocessing.demo.worlds import (
+    GENERATOR_VERSION,
+    WORLDS,
+    Video,
+    World,
+    make_shots,
+    neighbours,
+    plan,
+    stored_quality,
+)
 
 DEFAULT_SIZE = 72
 """Side of the stored crops in pixels; any size up to 224 and beyond can be asked for."""
@@ -81,6 +90,8 @@ def build_world(
     if _fingerprint_in(store / META_FILE) == fingerprint == _fingerprint_in(index):
         return index
     logger.info("Building {} ({} pixels) into {}", name, settings["size"], store)
+    if shared := neighbours(world, scale):
+        logger.warning("At scale {:g}, {} has people of {}, if that has seed {}.", scale, name, ", ".join(shared), seed)
     videos = plan(world, scale, seed)
     with StoreWriter(store, meta={"settings": settings, "fingerprint": fingerprint}) as writer:
         for entries in _make_all(world, videos, size or DEFAULT_SIZE, seed, workers, progress):

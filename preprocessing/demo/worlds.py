@@ -215,7 +215,7 @@ def identity_splits(world: World, scale: float, seed: int) -> dict[str, list[tup
         scale: factor on the number of identities (at least one pair per split remains).
         seed: seed of the world.
     """
-    pairs = {split: max(1, round(num * scale / 2)) for split, num in world.identities.items()}
+    pairs = _pairs(world, scale)
     order = stream(seed, world.name, "pairs").permutation(2 * sum(pairs.values())) + world.first_identity
     result: dict[str, list[tuple[int, int]]] = {}
     start = 0
@@ -224,6 +224,16 @@ def identity_splits(world: World, scale: float, seed: int) -> dict[str, list[tup
         result[split] = [(int(a), int(b)) for a, b in chosen]
         start += 2 * count
     return result
+
+
+def neighbours(world: World, scale: float) -> list[str]:
+    """Other worlds (of the same seed, at scale 1) with people that are also in this one at ``scale``."""
+    last = world.first_identity + 2 * sum(_pairs(world, scale).values())
+    return [name for name, other in WORLDS.items() if world.first_identity < other.first_identity < last]
+
+
+def _pairs(world: World, scale: float) -> dict[str, int]:
+    return {split: max(1, round(num * scale / 2)) for split, num in world.identities.items()}
 
 
 def plan(world: World, scale: float = 1.0, seed: int = 0) -> list[Video]:

@@ -10,6 +10,8 @@ import pytest
 
 from benchmark.__main__ import main
 from benchmark.cli import guarded, split_overrides
+from benchmark.data.cards import builtin_cards
+from benchmark.data.index import read_index
 from benchmark.errors import DataError
 
 ROOT = Path(__file__).parents[2]
@@ -131,3 +133,25 @@ def test_help_of_the_scripts_imports_nothing_heavy(script):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("HEAVY []")
     assert "example: python training/" in done.stdout
+
+
+def test_demo_builds_the_worlds_asked_for_at_the_scale_asked_for(tmp_path):
+    places = ["--data", str(tmp_path / "data"), "--indexes", str(tmp_path / "indexes")]
+    main(["demo", "--world-only", "--worlds", "demo/CDFv2", "--scale", "0.05", "--seed", "3", *places])
+    assert [path.name for path in (tmp_path / "indexes" / "demo").iterdir()] == ["CDFv2.json"]
+    index = read_index(tmp_path / "indexes" / "demo" / "CDFv2.json", builtin_cards()["demo/CDFv2"].labels)
+    assert len(index.records) == 4
+    assert (index.meta["settings"]["scale"], index.meta["settings"]["seed"]) == (0.05, 3)
+
+
+@pytest.mark.parametrize("words", [["--scale", "2"], ["--seed", "1"], ["--worlds", "demo/CDFv2"]])
+def test_demo_refuses_other_worlds_for_its_table(words, capsys):
+    assert main(["demo", *words]) == 2
+    assert "--world-only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scale", ["0", "-1", "nan", "inf", "many"])
+def test_demo_refuses_a_scale_that_is_none(scale, capsys):
+    with pytest.raises(SystemExit):
+        main(["demo", "--world-only", "--scale", scale])
+    assert "--scale" in capsys.readouterr().err

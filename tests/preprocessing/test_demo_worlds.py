@@ -14,13 +14,19 @@ from benchmark.errors import ConfigError
 from preprocessing.demo.build import DEFAULT_SIZE, build_world
 from preprocessing.demo.camera import decode_jpeg, encode_jpeg
 from preprocessing.demo.shortcuts import image_features, shortcut_table
-from preprocessing.demo.worlds import WORLDS, identity_splits, make_shots, plan, real_scene, stored_quality
+from preprocessing.demo.worlds import WORLDS, identity_splits, make_shots, neighbours, plan, real_scene, stored_quality
 
 
 def build(root: Path, name: str = "demo/FF++", **changes) -> tuple[Path, Path]:
     options = {"size": 64, "scale": 0.02, "workers": 1, "progress": False, **changes}
     index = build_world(name, root / "data", root / "json", **options)
     return index, root / "data" / f"{name}_lmdb"
+
+
+def test_a_scale_that_runs_into_the_people_of_other_worlds_is_known():
+    assert neighbours(WORLDS["demo/CDFv2"], 8.0) == []
+    assert neighbours(WORLDS["demo/MCIO/casia"], 1.5) == []
+    assert neighbours(WORLDS["demo/MCIO/casia"], 2.0) == ["demo/MCIO/replay"]
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0])
