@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,21 @@ from loguru import logger
 from benchmark.data.decode import encode_png
 
 SHOWN = ("loss", "frame_auc", "frame_eer", "video_auc", "video_eer")
+
+
+@dataclass
+class LossWindow:
+    """Sums of losses since the last log line; kept on the device so that a step never waits for the GPU."""
+
+    sums: dict[str, torch.Tensor] = field(default_factory=dict)
+    steps: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def add(self, losses: Mapping[str, torch.Tensor]) -> None:
+        """The losses of one step."""
+        for name, value in losses.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.steps += 1
 
 
 class Journal:

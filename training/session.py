@@ -35,7 +35,8 @@ from training.pipeline import (
 )
 from training.resuming import refuse_other_run
 from training.seeding import seed_step
-from training.trainer import Interrupted, Trainer
+from training.stopping import Interrupted
+from training.trainer import Trainer
 
 LAST_WEIGHTS = "last_weights"
 """Folder of what the last weights score, under the published selection rule."""

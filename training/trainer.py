@@ -11,10 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import torch
 from loguru import logger
@@ -25,56 +22,21 @@ from torch.utils.data import DataLoader
 from benchmark.data.datasets import FaceDataset
 from benchmark.data.sampling import BatchPlan, StepSampler
 from benchmark.errors import CheckpointError, ConfigError, DataError, TrainingError
-from benchmark.schema import RunConfig, SelectConfig
+from benchmark.schema import RunConfig
 from detectors.base import Batch, Detector, Losses
 from training.checkpoint import CheckpointStore
 from training.distributed import Processes
 from training.inputs import InputFormat, autocast, to_device
-from training.journal import Journal
+from training.journal import Journal, LossWindow
 from training.optimizer import build_optimizer, peak_learning_rate, set_learning_rate
+from training.progress import Progress, selection_value
 from training.resuming import comparable_settings, refuse_other_run, with_own_settings
 from training.schedule import learning_rate
 from training.seeding import seed_shared, seed_step, start_worker
+from training.stopping import Interrupted, StopSignals
 
-RECENT_VALIDATIONS = 10
 Validator = Callable[[], dict[str, float | None]]
 _STOP_CHECK_STEPS = 8  # how often processes agree on a stop signal; asking every step would cost a round trip each
-
-
-class Interrupted(Exception):  # noqa: N818 - not an error: the run was asked to stop and has been saved
-    """SIGINT or SIGTERM arrived; the state was saved."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
-        self.exit_code = 128 + signal_number
-
-
-@dataclass
-class Progress:
-    """Counters that survive a resume."""
-
-    step: int = 0
-    best_value: float | None = None
-    best_step: int | None = None
-    recent: list[float] = field(default_factory=list)
-    unreadable: int = 0
-    seconds: float = 0.0
-    epoch_loss: float = 0.0
-    epoch_steps: int = 0
-
-
-@dataclass
-class _Window:
-    """Sums since the last log line; kept on the device so that a step never waits for the GPU."""
-
-    sums: Losses = field(default_factory=dict)
-    steps: int = 0
-    started: float = field(default_factory=time.monotonic)
-
-    def add(self, losses: Losses) -> None:
-        for name, value in losses.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.steps += 1
 
 
 class _TrainingStep(nn.Module):
@@ -129,7 +91,7 @@ class Trainer:
         self.peak_lr = peak_learning_rate(config.optimizer, config.trainer.batch_size)
         self._prepare_modules()
         self._unreadable = 0
-        self._stop: int | None = None
+        self._signals = StopSignals()
         self._watched: tuple[torch.Tensor, Sequence[Batch], int] | None = None
         self._epoch_loss = torch.zeros((), dtype=torch.float64, device=group.device)
 
@@ -143,8 +105,8 @@ class Trainer:
             Interrupted: SIGINT or SIGTERM; the state was saved.
         """
         batches = iter(self._loader())
-        window, run_started = _Window(), time.monotonic() - self.progress.seconds
-        with _StopSignals(self):
+        window, run_started = LossWindow(), time.monotonic() - self.progress.seconds
+        with self._signals:
             while self.progress.step < self.total_steps:
                 rate = self._set_rate()
                 micro_batches = self._next_batches(batches)
@@ -156,7 +118,7 @@ class Trainer:
                 self.progress.seconds = time.monotonic() - run_started
                 if self._due(self.config.trainer.log_every_steps):
                     self._log(window, rate)
-                    window = _Window()
+                    window = LossWindow()
                 if self._due(self.config.trainer.picture_every_steps):
                     self._draw(micro_batches[0])
                 self._validate_and_save()
@@ -321,8 +283,9 @@ class Trainer:
             improved = self._judge(self.validate())
         if self._due(None):
             mean_loss = self._finish_epoch()
-            if self.config.evaluation.select.metric == "train_loss" and self._epoch() > 1:
-                improved = self._select(mean_loss)
+            select = self.config.evaluation.select
+            if select.metric == "train_loss" and self._epoch() > 1:
+                improved = self.progress.select(mean_loss, select)
         save_now = trainer.save_every_steps is not None and self.progress.step % trainer.save_every_steps == 0
         if improved is not None or save_now or self._due(None):
             self._check_finite()
@@ -330,28 +293,12 @@ class Trainer:
             self._save(improved, keep=keep is not None and self._due(None) and self._epoch() % keep == 0)
 
     def _judge(self, metrics: dict[str, float | None]) -> float | None:
-        """The selection value when it is the best so far, else None."""
+        """The selection value of a validation when it is the best so far, else None."""
         select = self.config.evaluation.select
         self.journal.validation(self.progress.step, self._epoch(), metrics)
         if select.metric == "train_loss":
             return None
-        name = select.metric if select.metric in {"loss", "last", "hter"} else f"{select.level}_{select.metric}"
-        value = -float(self.progress.step) if select.metric == "last" else metrics[name]
-        if value is None:
-            raise TrainingError(
-                f"{name} is undefined on the validation set (one class only), so it cannot select a checkpoint. "
-                "Use evaluation.select.metric=loss or a validation set with both classes."
-            )
-        return self._select(value)
-
-    def _select(self, value: float) -> float | None:
-        """Remember a selection value; the value itself when it is the best so far, else None."""
-        select = self.config.evaluation.select
-        self.progress.recent = [*self.progress.recent, value][-RECENT_VALIDATIONS:]
-        if self.progress.best_value is not None and not better(value, self.progress.best_value, select):
-            return None
-        self.progress.best_value, self.progress.best_step = value, self.progress.step
-        return value
+        return self.progress.select(selection_value(metrics, self.progress.step, select), select)
 
     def _finish_epoch(self) -> float:
         """Mean training loss of the epoch over steps and processes; the next epoch starts from zero."""
@@ -441,24 +388,18 @@ class Trainer:
     def _stop_if_asked(self) -> None:
         alone = self.group.world == 1
         if alone or self.progress.step % _STOP_CHECK_STEPS == 0:
-            if not self.group.any(self._stop is not None):
+            if not self.group.any(self._signals.received is not None):
                 return
             self._check_finite()
             self._save()
             logger.warning("Stopped at step {}; continue with --resume.", self.progress.step)
             self.journal.close()
-            raise Interrupted(self._stop or signal.SIGTERM)
-
-    def request_stop(self, number: int, _frame: FrameType | None) -> None:
-        """Signal handler: finish the step, save, leave. A second signal leaves at once."""
-        if self._stop is not None:
-            raise KeyboardInterrupt
-        self._stop = number
+            raise Interrupted(self._signals.received or signal.SIGTERM)
 
     def _epoch(self) -> float:
         return self.progress.step / self.plan.steps_per_epoch
 
-    def _log(self, window: _Window, rate: float) -> None:
+    def _log(self, window: LossWindow, rate: float) -> None:
         means = {name: self.group.mean(value / window.steps).item() for name, value in window.sums.items()}
         seconds = time.monotonic() - window.started
         self.journal.training(
@@ -470,29 +411,3 @@ class Trainer:
             samples_per_second=window.steps * self.config.trainer.batch_size / seconds,
             seconds_left=(self.total_steps - self.progress.step) * seconds / window.steps,
         )
-
-
-class _StopSignals:
-    """Routes SIGINT and SIGTERM to the trainer while it runs."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.previous: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self.previous[number] = signal.signal(number, self.trainer.request_stop)
-            except ValueError:  # not in the main thread: signals belong to someone else
-                return
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-
-
-def better(value: float, best: float, select: SelectConfig) -> bool:
-    """Whether a selection value improves; hter counts a tie, as published."""
-    if select.metric == "hter":
-        return value <= best
-    return value < best if select.metric in {"loss", "eer", "last", "train_loss"} else value > best

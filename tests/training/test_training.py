@@ -18,9 +18,9 @@ from benchmark.predictions import Predictions
 from benchmark.results import read_result
 from benchmark.schema import RunConfig
 from training.distributed import Processes
+from training.progress import better
 from training.resuming import different_keys
 from training.seeding import seed_step
-from training.trainer import better
 
 # ------------------------------------------------------------------ the main road
 
