@@ -119,7 +119,10 @@ def scores_of(config: RunConfig, settings: Settings) -> dict[str, float]:
 
 
 def table(found: dict[str, dict[int, dict[str, float]]]) -> str:
-    """Markdown: video AUC in percent per test set, every seed, mean and standard deviation, gain over no blending."""
+    """Markdown: video AUC in percent per test set, every seed, mean and standard deviation, gain over no blending.
+
+    The gain is the mean over the seeds of the difference to the same seed without blending, ± its standard error.
+    """
     seeds = sorted(next(iter(found.values())))
     lines = [
         "| test set | blending | " + " | ".join(f"seed {seed}" for seed in seeds) + " | mean | std | gain |",
@@ -130,7 +133,8 @@ def table(found: dict[str, dict[int, dict[str, float]]]) -> str:
             values = [100 * runs[seed][dataset] for seed in seeds]
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             gains = [100 * (runs[seed][dataset] - found[WITHOUT][seed][dataset]) for seed in seeds]
-            gain = "" if variant == WITHOUT else f"{statistics.mean(gains):+.2f}"
+            error = f" ± {statistics.stdev(gains) / len(gains) ** 0.5:.2f}" if len(gains) > 1 else ""
+            gain = "" if variant == WITHOUT else f"{statistics.mean(gains):+.2f}{error}"
             cells = [*(f"{value:.2f}" for value in values), f"{statistics.mean(values):.2f}", f"{spread:.2f}", gain]
             lines.append(f"| {dataset} | {variant} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -54,15 +54,26 @@ def test_a_tiny_table(script: ModuleType, paths: PathsConfig, tmp_path: Path, ca
     assert script.compare(script.parse(words)) == 0
     first = capsys.readouterr().out
     assert "2 + 2 labelled videos of demo/FF++, 2 steps" in first
-    assert [line.split(" | ")[0] for line in first.splitlines()[-3:]] == [f"| {start}" for start in script.STARTS]
+    differences = [f"FSFM - {start}" for start in script.STARTS if start != "FSFM"]
+    rows = [line.split(" | ")[0] for line in first.splitlines()[-5:]]
+    assert rows == [f"| {start}" for start in [*script.STARTS, *differences]]
     runs = {path.name for path in (tmp_path / "work" / "runs").iterdir()} - {".statistics"}
     assert len(runs) == 5, "two pre-trainings, three fine-tunings"
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.safetensors")}
     assert script.compare(script.parse(words)) == 0
-    assert capsys.readouterr().out.splitlines()[-5:] == first.splitlines()[-5:]
+    assert capsys.readouterr().out.splitlines()[-7:] == first.splitlines()[-7:]
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.safetensors")}, "reused"
     words[words.index("--finetune-steps") + 1] = "3"
     assert script.compare(script.parse(words)) == 0
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.safetensors")}
     assert {path for path in after if "pretrain-" in str(path)} == set(before) & set(after), "other steps: trained anew"
     assert all(after[path] == before[path] for path in set(before) & set(after))
+
+
+def test_the_table_compares_within_a_seed(script: ModuleType) -> None:
+    def seed(*values: float) -> dict[str, dict[str, float]]:
+        return {start: {"demo/CDFv2": value} for start, value in zip(script.STARTS, values, strict=True)}
+
+    lines = script.table({0: seed(0.5, 0.6, 0.7), 1: seed(0.5, 0.6, 0.64)}).splitlines()
+    assert lines[4] == "| FSFM | 0.670 ± 0.042 (0.700, 0.640) |"
+    assert lines[6] == "| FSFM - plain masked auto-encoder | +0.070 ± 0.030 |"

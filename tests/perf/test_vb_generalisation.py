@@ -55,7 +55,7 @@ def test_the_table_shows_seeds_mean_spread_and_gain(script: ModuleType) -> None:
     }
     lines = script.table(found).splitlines()
     assert lines[2] == "| A | without | 50.00 | 60.00 | 55.00 | 7.07 |  |"
-    assert lines[3] == "| A | share 1 | 70.00 | 60.00 | 65.00 | 7.07 | +10.00 |"
+    assert lines[3] == "| A | share 1 | 70.00 | 60.00 | 65.00 | 7.07 | +10.00 ± 10.00 |"
 
 
 def test_a_tiny_run(script: ModuleType, make_world: Callable[..., Any], tmp_path: Path, capsys: Any) -> None:
