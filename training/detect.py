@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from preprocessing.settings import Settings as CropSettings
     from preprocessing.video import FrameSource
     from training.detect_scores import PersonScore, Scorer
-    from training.pipeline import Threshold
+    from training.scoring import Threshold
 
 SCHEMA = 1
 _LEAST_FRAMES = 32
@@ -172,7 +172,7 @@ def _prepare(options: argparse.Namespace, overrides: list[str]) -> Tools:
     from preprocessing.task import build_tools
     from training.detect_scores import Scorer, operating_threshold_of
     from training.distributed import Processes
-    from training.pipeline import Threshold
+    from training.scoring import Threshold
 
     setup_logging()
     rule = None if options.frames is None else FrameRule.parse(options.frames)

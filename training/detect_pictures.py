@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmark.errors import DataError
 from training.detect_scores import PersonScore, Unit
-from training.pipeline import Threshold
+from training.scoring import Threshold
 
 if TYPE_CHECKING:
     from preprocessing.people import Box, Person

@@ -20,7 +20,8 @@ from benchmark.results import read_result
 from benchmark.schema import RunConfig
 from training.distributed import Processes
 from training.evaluate import score_dataset
-from training.pipeline import Threshold, build_detector, clip_config, evaluation_transform, input_format
+from training.pipeline import build_detector, clip_config, evaluation_transform, input_format
+from training.scoring import Threshold
 from training.settings import without_initial_weights
 
 if TYPE_CHECKING:

@@ -22,18 +22,15 @@ from training.pipeline import (
     evaluation_set,
     input_format,
     measured_normalization,
-    operating_threshold,
     refuse_overlap,
-    report,
     save_run_facts,
-    score_test_sets,
     training_set,
     training_videos,
     validation_set,
-    validator,
     weights_metadata,
 )
 from training.resuming import refuse_other_run
+from training.scoring import operating_threshold, report, score_test_sets, validator
 from training.seeding import seed_step
 from training.stopping import Interrupted
 from training.trainer import Trainer

@@ -59,7 +59,8 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
 
 
 def _score(config: RunConfig, settings: Settings, reference: str, group: Processes) -> None:
-    from training.pipeline import build_detector, evaluation_set, input_format, report, save_run_facts, score_test_sets
+    from training.pipeline import build_detector, evaluation_set, input_format, save_run_facts
+    from training.scoring import report, score_test_sets
 
     if not config.data.test:
         raise ConfigError("Nothing to score: give --test DATASET ... or --protocol NAME.")
