@@ -38,8 +38,15 @@ from training.distributed import Processes
 from training.session import Session
 
 PLAIN = ("detector.masking={name: random}", "detector.contrast_weight=0", "detector.region_weight=0")
-STARTS: dict[str, tuple[str, ...] | None] = {"random start": None, "plain masked auto-encoder": PLAIN, "FSFM": ()}
+STARTS: dict[str, tuple[str, ...] | None] = {
+    "random start": None,
+    "plain masked auto-encoder": PLAIN,
+    "FSFM": (),
+    "FSFM's masks alone": ("detector.contrast_weight=0", "detector.region_weight=0"),
+    "FSFM without its masks": ("detector.masking={name: random}", "detector.region_weight=0"),
+}
 """What each pre-training changes in the configuration; None is no pre-training."""
+COMPARED = list(STARTS)[:3]
 RANDOM_START = ("optimizer.layer_decay=null",)  # lower rates in lower layers only make sense for trained ones
 
 
@@ -87,8 +94,9 @@ def one_seed(options: argparse.Namespace, paths: PathsConfig, seed: int) -> dict
               f"paths.runs={paths.runs}", "trainer.device=cpu", "trainer.precision=fp32"]  # fmt: skip
     task = f"{'+'.join(options.labelled)}-{options.labels}".replace("/", "_")
     scores = {}
-    for title, change in STARTS.items():
-        name = f"{title.replace(' ', '_')}-{seed}"
+    for title in options.starts:
+        change = STARTS[title]
+        name = f"{title.replace(' ', '_')}-{seed}".replace("'", "")
         weights = "null"
         if change is not None:
             words = [f"name=pretrain-{name}", f"data.train={list(options.unlabelled)}",
@@ -116,9 +124,10 @@ def table(scores: Mapping[int, dict[str, dict[str, float]]]) -> str:
 
     Below them what FSFM is ahead of the others: mean difference of the same seed, ± its standard error.
     """
-    worlds = list(next(iter(scores.values()))["FSFM"])
+    starts = list(next(iter(scores.values())))
+    worlds = list(next(iter(scores.values()))[starts[0]])
     lines = ["| start | " + " | ".join(worlds) + " |", "|---|" + "---:|" * len(worlds)]
-    for start in STARTS:
+    for start in starts:
         cells = []
         for world in worlds:
             values = [seed[start][world] for seed in scores.values()]
@@ -126,7 +135,7 @@ def table(scores: Mapping[int, dict[str, dict[str, float]]]) -> str:
             each = ", ".join(f"{value:.3f}" for value in values)
             cells.append(f"{statistics.mean(values):.3f}{spread} ({each})")
         lines.append(f"| {start} | " + " | ".join(cells) + " |")
-    for start in [name for name in STARTS if name != "FSFM"]:
+    for start in [name for name in starts if name != "FSFM" and "FSFM" in starts]:
         cells = []
         for world in worlds:
             ahead = [seed["FSFM"][world] - seed[start][world] for seed in scores.values()]
@@ -176,6 +185,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--labelled", nargs="+", default=["demo/FF++"], metavar="WORLD", help="labels are taken from the train splits"
     )
     parser.add_argument("--test", nargs="+", default=["demo/FF++", "demo/CDFv2"], metavar="WORLD")
+    parser.add_argument("--starts", nargs="+", default=COMPARED, choices=list(STARTS), metavar="START",
+                        help=f"what is compared, of: {'; '.join(STARTS)}")  # fmt: skip
     parser.add_argument("--pretrain", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the pre-training")
     parser.add_argument("--finetune", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the fine-tuning")
     parser.add_argument("--data", type=Path, default=Path("data"))

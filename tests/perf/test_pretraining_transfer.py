@@ -54,9 +54,9 @@ def test_a_tiny_table(script: ModuleType, paths: PathsConfig, tmp_path: Path, ca
     assert script.compare(script.parse(words)) == 0
     first = capsys.readouterr().out
     assert "2 + 2 labelled videos of demo/FF++, 2 steps" in first
-    differences = [f"FSFM - {start}" for start in script.STARTS if start != "FSFM"]
+    differences = [f"FSFM - {start}" for start in script.COMPARED if start != "FSFM"]
     rows = [line.split(" | ")[0] for line in first.splitlines()[-5:]]
-    assert rows == [f"| {start}" for start in [*script.STARTS, *differences]]
+    assert rows == [f"| {start}" for start in [*script.COMPARED, *differences]]
     runs = {path.name for path in (tmp_path / "work" / "runs").iterdir()} - {".statistics"}
     assert len(runs) == 5, "two pre-trainings, three fine-tunings"
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.safetensors")}
@@ -68,11 +68,14 @@ def test_a_tiny_table(script: ModuleType, paths: PathsConfig, tmp_path: Path, ca
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.safetensors")}
     assert {path for path in after if "pretrain-" in str(path)} == set(before) & set(after), "other steps: trained anew"
     assert all(after[path] == before[path] for path in set(before) & set(after))
+    assert script.compare(script.parse([*words, "--starts", "FSFM's masks alone", "FSFM without its masks"])) == 0
+    rows = [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines()[-2:]]
+    assert rows == ["| FSFM's masks alone", "| FSFM without its masks"]
 
 
 def test_the_table_compares_within_a_seed(script: ModuleType) -> None:
     def seed(*values: float) -> dict[str, dict[str, float]]:
-        return {start: {"demo/CDFv2": value} for start, value in zip(script.STARTS, values, strict=True)}
+        return {start: {"demo/CDFv2": value} for start, value in zip(script.COMPARED, values, strict=True)}
 
     lines = script.table({0: seed(0.5, 0.6, 0.7), 1: seed(0.5, 0.6, 0.64)}).splitlines()
     assert lines[4] == "| FSFM | 0.670 ± 0.042 (0.700, 0.640) |"
