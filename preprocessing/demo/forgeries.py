@@ -24,6 +24,8 @@ from preprocessing.demo.people import Motion
 from preprocessing.demo.scenes import Scene, Shot
 
 _WARP_SIDE = 28
+_FEATURES = (slice(17, 27), slice(27, 36), slice(36, 42), slice(42, 48), slice(48, 68))
+"""Landmarks of brows, nose, eyes and mouth."""
 DEFAULT_SIZE = 64
 """Crop side (pixels) for which the pixel lengths of the traces are given."""
 
@@ -102,15 +104,40 @@ def neural_textures(target: Scene, source: Scene, index: int, rng: np.random.Gen
 
 def better_swap(target: Scene, source: Scene, index: int, rng: np.random.Generator) -> Shot:
     """A finer swap: higher resolution, colour matched, wide seam; diffusion-like smoothing, then faint grain."""
+    return _fine_swap(target, source, index, rng, drift=0.0)
+
+
+def drifting_swap(target: Scene, source: Scene, index: int, rng: np.random.Generator) -> Shot:
+    """The finer swap made frame by frame: brows, nose, eyes and mouth sit a little differently in every frame.
+
+    The other forgeries are steady in time; this is what video-level methods look for ("facial feature drift",
+    arXiv 2408.17065).
+    """
+    return _fine_swap(target, source, index, rng, drift=0.012)
+
+
+def _fine_swap(target: Scene, source: Scene, index: int, rng: np.random.Generator, drift: float) -> Shot:
+    """A finer swap; ``drift`` is the deviation of a feature's place from frame to frame, in crop sides."""
     resolution, soft = rng.uniform(0.5, 0.8), rng.uniform(0.03, 0.06)
     strength, grow, gain = rng.uniform(0.6, 1.0), rng.uniform(-0.1, 0.02), np.exp(rng.normal(-0.15, 0.25))
     shot = target.shoot(index)
     own = to_float(shot.image)
     donor = _align(reenact(target, source, index), shot.landmarks, range(27))
+    if drift:
+        donor = _drifted(donor, drift * target.size, frame_stream(rng, index))
     mask = face_mask(shot.landmarks, target.size, grow, soft)
     image = match_color(low_resolution(donor.image, resolution), own, mask, 0.85, 0.9)
     image = match_detail(diffuse(image, strength), own, mask, mixed_grain(rng, target, index), gain)
     return blend(shot, replace(donor, image=image), mask)
+
+
+def _drifted(donor: Donor, deviation: float, rng: np.random.Generator) -> Donor:
+    """The donor with each facial feature moved by a draw of its own (pixels)."""
+    moved = donor.landmarks.copy()
+    for part in _FEATURES:
+        moved[part] += rng.normal(0, deviation, 2).astype(np.float32)
+    parsing = warp(donor.parsing, donor.landmarks, moved, nearest=True)
+    return Donor(warp(donor.image, donor.landmarks, moved), parsing, moved)
 
 
 def self_blend(target: Scene, source: Scene, index: int, rng: np.random.Generator) -> Shot:

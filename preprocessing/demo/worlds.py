@@ -180,6 +180,15 @@ WORLDS: dict[str, World] = {
             camera=_DFDC_CAMERA,
         ),
         World(
+            name="demo/Drift",
+            identities={"test": 40},
+            first_identity=5000,
+            real_cls="Drift_real",
+            real_folder="real",
+            families=(Family("Drift_fake", "fake", (forgeries.drifting_swap,)),),
+            camera=_CELEB_CAMERA,
+        ),
+        World(
             name="demo/DiFF",
             identities={"train": 96, "val": 32, "test": 96},
             first_identity=4000,

@@ -18,6 +18,7 @@ FORGERIES = [
     forgeries.faceswap,
     forgeries.neural_textures,
     forgeries.better_swap,
+    forgeries.drifting_swap,
     forgeries.self_blend,
 ]
 
@@ -83,6 +84,20 @@ def test_forgeries_change_only_the_masked_region(forge: forgeries.Forgery):
     assert difference > 1.0
     again = forge(scene(2), scene(3), 1, stream("style"))
     assert np.array_equal(again.image, fake.image)
+
+
+def test_features_of_a_drifting_swap_move_by_themselves_in_every_frame():
+    def landmarks(forge: forgeries.Forgery, index: int) -> np.ndarray:
+        return forge(scene(2), scene(3), index, stream("style")).landmarks
+
+    moves = np.stack([landmarks(forgeries.drifting_swap, i) - landmarks(forgeries.better_swap, i) for i in range(3)])
+    assert np.array_equal(moves[:, :17], np.zeros((3, 17, 2)))  # the outline stays
+    parts = [moves[:, part] for part in (slice(17, 27), slice(27, 36), slice(36, 42), slice(42, 48), slice(48, 68))]
+    for part in parts:
+        assert np.allclose(part, part[:, :1], atol=1e-4), "a feature keeps its shape"
+    firsts = np.stack([part[:, 0] for part in parts])
+    assert 0.2 < np.abs(firsts).mean() < 2.0  # 64 pixels a side
+    assert len(np.unique(firsts.reshape(-1, 2).round(3), axis=0)) == 15, "three frames, five features, all moves differ"
 
 
 def test_codec_keeps_size_and_colour_order():
